@@ -1,1 +1,3 @@
-//! stub
+//! Terraform plugin protocol 6: handshake, mutual TLS, value codec, schema, diagnostics, plan helpers. Knows no GPU.
+
+pub mod proto;

@@ -1,0 +1,16 @@
+//! The messages, clients and servers of the wire, generated from `proto/`.
+
+/// Terraform plugin protocol 6.11.
+pub mod tfplugin6 {
+    tonic::include_proto!("tfplugin6");
+}
+
+/// go-plugin's broker, stdio and controller services.
+pub mod go_plugin {
+    tonic::include_proto!("plugin");
+}
+
+/// The standard gRPC health service.
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
