@@ -1,4 +1,5 @@
 //! The messages, clients and servers of the wire, generated from `proto/`.
+#![expect(clippy::allow_attributes, reason = "the generators write allow")]
 
 /// Terraform plugin protocol 6.11.
 pub mod tfplugin6 {
