@@ -33,7 +33,7 @@ pub enum OnExcess {
     /// Running jobs stay; nothing new starts until use is below the limit.
     #[default]
     Keep,
-    /// As `keep`; retries and preempted jobs also wait.
+    /// As `keep`, and the tenant starts nothing in any other pool either until it is within.
     Drain,
     /// The youngest jobs of lowest priority are preempted until use is within the limit.
     Preempt,
