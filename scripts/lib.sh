@@ -1,0 +1,47 @@
+# Shared by the scripts that must run before cargo exists. Sourced, not run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# A target directory outside the clone, so that fresh clones share compiled dependencies.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/gpuloom/target}"
+[ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi; }
+
+# A C compiler: SQLite and the TLS library hold C code.
+need_cc() {
+    command -v cc >/dev/null && return
+    say "installing a C compiler"
+    if command -v apt-get >/dev/null; then
+        as_root apt-get update -q && as_root apt-get install -qy build-essential && return
+    fi
+    die "no C compiler (cc) was found" "install one, e.g.: apt-get install build-essential"
+}
+
+need_cargo() {
+    need_cc
+    command -v cargo >/dev/null && return
+    die "cargo was not found" "install Rust with rustup: https://rustup.rs (the toolchain is named in rust-toolchain.toml)"
+}
+
+need_nextest() {
+    command -v cargo-nextest >/dev/null && return
+    say "installing the test runner cargo-nextest"
+    cargo install --locked cargo-nextest --target-dir "$CARGO_TARGET_DIR/nextest" ||
+        die "cargo-nextest could not be installed" "see https://nexte.st/docs/installation"
+}
+
+need_terraform() {
+    if ! command -v terraform >/dev/null; then
+        die "terraform was not found" \
+            "install Terraform 1.11 or later: https://developer.hashicorp.com/terraform/install" \
+            "then run this again"
+    fi
+}
