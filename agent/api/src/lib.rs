@@ -2,8 +2,11 @@
 
 pub mod convert;
 mod refusal;
+pub mod tls;
+mod token;
 
 pub use refusal::{MAX_PROBLEMS, MAX_TEXT_BYTES, Refusal, RefusalCode};
+pub use token::{BearerToken, ParseTokenError, RandomError};
 
 /// The generated messages, clients and server traits of `gpuloom.v1`.
 #[expect(clippy::allow_attributes, reason = "generated")]
