@@ -1,22 +1,26 @@
 //! One provider process and the calls that Terraform core makes to it.
 
+use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tfplug::Diagnostic;
+use serde_json::Value as Json;
 use tfplug::proto::tfplugin6 as wire;
 use tfplug::proto::tfplugin6::provider_client::ProviderClient;
+use tfplug::{Diagnostic, Missing, Type, Value};
+use tokio::sync::OnceCell;
 use tonic::transport::Channel;
 
 use crate::HostError;
 use crate::cert::ClientIdentity;
 use crate::check::{self, Rule, Violation};
+use crate::config;
 use crate::connection::{Connection, SHUTDOWN, TlsFacts};
-use crate::diagnostics::{decode, has_errors};
+use crate::diagnostics::{decode, has_errors, misplaced};
 use crate::process::{ProviderProcess, SHUTDOWN_GRACE, SpawnOptions};
-use crate::schema::ProviderSchema;
+use crate::schema::{BlockSchema, ProviderSchema};
 
 /// The version that the host claims to be.
 pub const TERRAFORM_VERSION: &str = "1.11.4";
@@ -28,7 +32,9 @@ pub struct Host {
     options: SpawnOptions,
     process: ProviderProcess,
     connection: Connection,
-    schema: Option<Arc<ProviderSchema>>,
+    schema: OnceCell<Arc<ProviderSchema>>,
+    identities: OnceCell<Arc<BTreeMap<String, wire::ResourceIdentitySchema>>>,
+    configured: Option<Json>,
 }
 
 // === impl Host ===
@@ -64,20 +70,48 @@ impl Host {
             options,
             process,
             connection,
-            schema: None,
+            schema: OnceCell::new(),
+            identities: OnceCell::new(),
+            configured: None,
         };
         Ok(host)
     }
 
-    /// Ends this process and starts a new one, as Terraform does between its graph walks. The schema is kept.
+    /// Ends this process and starts a new one, configured alike, as Terraform does between its graph walks. The schema is
+    /// kept.
     ///
     /// # Errors
-    /// As [`Host::shutdown`] and [`Host::spawn`].
+    /// As [`Host::shutdown`], [`Host::spawn`] and [`Host::configure`].
     pub async fn restart(&mut self) -> Result<(), HostError> {
-        let mut next = Self::spawn(&self.binary, self.options.clone()).await?;
-        next.schema = self.schema.take();
-        let last = std::mem::replace(self, next);
-        last.shutdown().await.map(drop)
+        let next = Self::spawn(&self.binary, self.options.clone()).await?;
+        let last = self.replace(next);
+        last.shutdown().await?;
+        self.configure_again().await
+    }
+
+    /// Kills this process with SIGKILL and starts a new one, configured alike.
+    ///
+    /// # Errors
+    /// As [`Host::restart`].
+    pub async fn kill_and_restart(&mut self) -> Result<(), HostError> {
+        self.process.kill().await?;
+        let next = Self::spawn(&self.binary, self.options.clone()).await?;
+        drop(self.replace(next));
+        self.configure_again().await
+    }
+
+    fn replace(&mut self, mut next: Self) -> Self {
+        next.schema = std::mem::take(&mut self.schema);
+        next.identities = std::mem::take(&mut self.identities);
+        next.configured = self.configured.take();
+        std::mem::replace(self, next)
+    }
+
+    async fn configure_again(&mut self) -> Result<(), HostError> {
+        if let Some(config) = self.configured.take() {
+            self.configure(&config).await?;
+        }
+        Ok(())
     }
 
     /// The process behind the connection.
@@ -107,10 +141,14 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError::Violations`] when Terraform would refuse the schema, else as any call.
-    pub async fn schema(&mut self) -> Result<Arc<ProviderSchema>, HostError> {
-        if let Some(schema) = &self.schema {
-            return Ok(Arc::clone(schema));
-        }
+    pub async fn schema(&self) -> Result<Arc<ProviderSchema>, HostError> {
+        self.schema
+            .get_or_try_init(|| self.fetch_schema())
+            .await
+            .map(Arc::clone)
+    }
+
+    async fn fetch_schema(&self) -> Result<Arc<ProviderSchema>, HostError> {
         let answer = self
             .connection
             .schema()
@@ -125,14 +163,78 @@ impl Host {
             .filter(|one| one.rule == Rule::S1)
             .collect();
         no_violations("GetProviderSchema", unsound)?;
-        let schema = Arc::new(ProviderSchema::decode(response)?);
-        self.schema = Some(Arc::clone(&schema));
-        Ok(schema)
+        Ok(Arc::new(ProviderSchema::decode(response)?))
     }
 
-    /// The schema if [`Host::schema`] was called before.
-    pub(crate) fn known_schema(&self) -> Option<&Arc<ProviderSchema>> {
-        self.schema.as_ref()
+    /// The identity schemas by resource type, asked for once and checked against ID1. Empty when the provider answers
+    /// UNIMPLEMENTED, as Terraform takes it.
+    ///
+    /// # Errors
+    /// [`HostError::Violations`] when a schema is unsound, else as any call.
+    pub async fn identity_schemas(
+        &self,
+    ) -> Result<Arc<BTreeMap<String, wire::ResourceIdentitySchema>>, HostError> {
+        self.identities
+            .get_or_try_init(|| self.fetch_identities())
+            .await
+            .map(Arc::clone)
+    }
+
+    async fn fetch_identities(
+        &self,
+    ) -> Result<Arc<BTreeMap<String, wire::ResourceIdentitySchema>>, HostError> {
+        let call = "GetResourceIdentitySchemas";
+        let request = wire::get_resource_identity_schemas::Request {};
+        let response = match self.client().get_resource_identity_schemas(request).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(Arc::default()),
+            Err(status) => return Err(rpc(call, status)),
+        };
+        finish(call, &response.diagnostics)?;
+        let judged = response.identity_schemas.iter();
+        let wrong = judged
+            .flat_map(|(name, schema)| check::result::check_identity_schema(name, schema))
+            .collect();
+        no_violations(call, wrong)?;
+        Ok(Arc::new(response.identity_schemas))
+    }
+
+    /// `ValidateProviderConfig` alone: the warnings.
+    ///
+    /// # Errors
+    /// [`HostError::Diagnostics`] with what the provider refuses, else as any call.
+    pub async fn validate_provider(&self, config: &Json) -> Result<Vec<Diagnostic>, HostError> {
+        let call = "ValidateProviderConfig";
+        let schema = self.schema().await?;
+        let value = config::from_json(&schema.provider, config)?;
+        let request = wire::validate_provider_config::Request {
+            config: Some(encode(&schema.provider, &value)?),
+        };
+        let answer = self.client().validate_provider_config(request).await;
+        let response = answer.map_err(|status| rpc(call, status))?.into_inner();
+        finish_at(call, &response.diagnostics, &schema.provider)
+    }
+
+    /// `ValidateProviderConfig`, then `ConfigureProvider`: the warnings of both. The configuration is kept for
+    /// [`Host::restart`].
+    ///
+    /// # Errors
+    /// [`HostError::Diagnostics`] with what the provider refuses, else as any call.
+    pub async fn configure(&mut self, config: &Json) -> Result<Vec<Diagnostic>, HostError> {
+        let call = "ConfigureProvider";
+        let mut warnings = self.validate_provider(config).await?;
+        let schema = self.schema().await?;
+        let value = config::from_json(&schema.provider, config)?;
+        let request = wire::configure_provider::Request {
+            terraform_version: TERRAFORM_VERSION.to_owned(),
+            config: Some(encode(&schema.provider, &value)?),
+            client_capabilities: Some(CLIENT),
+        };
+        let answer = self.client().configure_provider(request).await;
+        let response = answer.map_err(|status| rpc(call, status))?.into_inner();
+        warnings.extend(finish_at(call, &response.diagnostics, &schema.provider)?);
+        self.configured = Some(config.clone());
+        Ok(warnings)
     }
 
     /// Asks running calls to wind up, as Ctrl-C makes Terraform do.
@@ -198,6 +300,58 @@ impl Host {
         }
         no_violations("the provider's output", wrong)
     }
+}
+
+/// What Terraform 1.11 says about itself: no deferral, write-only attributes.
+pub(crate) const CLIENT: wire::ClientCapabilities = wire::ClientCapabilities {
+    deferral_allowed: false,
+    write_only_attributes_allowed: true,
+};
+
+/// A value of a block, encoded as its implied type.
+pub(crate) fn encode(schema: &BlockSchema, value: &Value) -> Result<wire::DynamicValue, HostError> {
+    encode_as(&schema.implied_type(), value)
+}
+
+/// A value encoded as msgpack of this type.
+pub(crate) fn encode_as(ty: &Type, value: &Value) -> Result<wire::DynamicValue, HostError> {
+    let msgpack = value.to_msgpack(ty).map_err(|source| HostError::Value {
+        what: "a value for the provider".to_owned(),
+        reason: source.to_string(),
+    })?;
+    Ok(wire::DynamicValue {
+        msgpack: msgpack.into(),
+        ..wire::DynamicValue::default()
+    })
+}
+
+/// The value in an answer: `None` when there is none at all, which is not the same as null.
+///
+/// # Errors
+/// A sentence when it does not fit the type (trap 12).
+pub(crate) fn decode_as(
+    ty: &Type,
+    value: Option<&wire::DynamicValue>,
+) -> Result<Option<Value>, String> {
+    let Some(value) = value else { return Ok(None) };
+    let decoded = match (value.msgpack.is_empty(), value.json.is_empty()) {
+        (true, true) => return Ok(None),
+        (false, true) => Value::from_msgpack(&value.msgpack, ty),
+        (true, false) => Value::from_json_bytes(&value.json, ty, Missing::Error),
+        (false, false) => return Err("both msgpack and JSON".to_owned()),
+    };
+    decoded.map(Some).map_err(|source| source.to_string())
+}
+
+/// As [`finish`], and every diagnostic must point at something in the schema.
+pub(crate) fn finish_at(
+    rpc: &'static str,
+    list: &[wire::Diagnostic],
+    schema: &BlockSchema,
+) -> Result<Vec<Diagnostic>, HostError> {
+    let (diagnostics, _) = decode(list);
+    no_violations(rpc, misplaced(&diagnostics, schema))?;
+    finish(rpc, list)
 }
 
 /// A gRPC status as an error of the named call.

@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 mod connection;
 mod diagnostics;
+mod driver;
 mod error;
 mod handshake;
 pub mod hclog;
@@ -18,6 +19,10 @@ pub use cert::{ClientIdentity, SERVER_NAME, decode_server_certificate};
 pub use check::{Rule, Violation};
 pub use config::UNKNOWN;
 pub use connection::{MAX_MESSAGE_BYTES, MAX_SCHEMA_BYTES, TlsFacts};
+pub use driver::{
+    Action, Applied, DataSourceDriver, EphemeralDriver, FunctionDriver, FunctionFailure,
+    OpenEphemeral, Plan, ResourceDriver, State,
+};
 pub use error::HostError;
 pub use handshake::Handshake;
 pub use host::{Host, TERRAFORM_VERSION};

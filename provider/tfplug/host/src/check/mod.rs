@@ -66,6 +66,12 @@ pub enum Rule {
     S1,
     /// Everything that people read about has a description. Terraform does not ask for it; its registry's readers do.
     DOC,
+    /// After apply, refresh and plan have nothing to do.
+    NOOP,
+    /// Nothing is deferred without the client's leave, and the legacy type system is never asked for.
+    PROTO,
+    /// Bad input gives exactly one error, at the attribute at fault.
+    INPUT,
     /// A diagnostic has a severity, a summary and a path that exists. Terraform tolerates the contrary and points at
     /// nothing.
     DIAG,
