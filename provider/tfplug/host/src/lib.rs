@@ -12,6 +12,7 @@ pub mod hclog;
 mod host;
 mod process;
 mod proposed;
+pub mod rules;
 pub mod schema;
 pub mod terraform;
 
