@@ -1,0 +1,126 @@
+//! The calls between nodes and the lead.
+
+use super::{Client, Repeat, Updates, answered};
+use crate::connect::{CallError, Endpoints, Line, Timeouts, connect};
+use crate::proto::node_client::NodeClient;
+use crate::proto::node_logs_client::NodeLogsClient;
+use crate::proto::{JoinRequest, LogChunk, NodeOrders, NodeReport, ReadNodeLogRequest};
+use crate::tls::{CaPin, Credential, Expect, KeyAndCertificate, SecretKey};
+use crate::token::BearerToken;
+use crate::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES};
+use gpuloom_fleet::NodeId;
+use tokio_stream::Stream;
+use tonic::service::interceptor::InterceptedService;
+
+/// What a node got for its join token.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its key with the certificate the lead signed.
+    pub identity: KeyAndCertificate,
+    /// The fleet it belongs to now.
+    pub fleet_id: String,
+}
+
+/// A client of one node's own server, for the lead.
+#[derive(Debug, Clone)]
+pub struct NodeLogClient {
+    inner: NodeLogsClient<Line>,
+    timeouts: Timeouts,
+}
+
+/// Joins a fleet as `node`: sends a signing request for `key`, and checks that the certificate
+/// that comes back is of this key and of the pinned CA.
+pub async fn join(
+    endpoints: Endpoints,
+    pin: CaPin,
+    token: &BearerToken,
+    node: &NodeId,
+    key: SecretKey,
+) -> Result<Joined, CallError> {
+    let client = Client::connect(endpoints, pin, Credential::Anonymous).await?;
+    let csr_der = key
+        .signing_request()
+        .map_err(|e| CallError::Credential { why: e.to_string() })?;
+    let request = JoinRequest {
+        token: token.expose().to_owned(),
+        node_id: node.to_string(),
+        csr_der,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    // A join token is good for one certificate: the lead answers a repetition with the same key
+    // again, so that a lost answer does not lose the token.
+    let reply = client
+        .call(
+            Repeat::Safe,
+            request,
+            |mut c, r| async move { c.join(r).await },
+        )
+        .await?;
+    let identity = KeyAndCertificate {
+        key,
+        certificate: reply.certificate_der.into(),
+        ca: reply.ca_der.into(),
+    };
+    let theirs = crate::tls::read_certificate(&identity.certificate).map(|(public, _)| public);
+    let same_ca = CaPin::of(&identity.ca).ok() == Some(pin);
+    if theirs != Some(identity.key.public_key()) || !same_ca {
+        return Err(CallError::Unreadable {
+            why: "the certificate is not of this node's key and the pinned CA".to_owned(),
+        });
+    }
+    Ok(Joined {
+        identity,
+        fleet_id: reply.fleet_id,
+    })
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Opens the session of a node: its reports go out as `reports` yields them, the lead's orders
+    /// come back. Needs a node's certificate.
+    pub async fn session(
+        &self,
+        reports: impl Stream<Item = NodeReport> + Send + 'static,
+    ) -> Result<Updates<NodeOrders>, CallError> {
+        let line = InterceptedService::new(self.channel.clone(), self.headers.clone());
+        let mut stub = NodeClient::new(line)
+            .max_decoding_message_size(MAX_REPLY_BYTES)
+            .max_encoding_message_size(MAX_REQUEST_BYTES);
+        answered(self.timeouts, stub.session(reports))
+            .await
+            .map(Updates::new)
+    }
+}
+
+// === impl NodeLogClient ===
+
+impl NodeLogClient {
+    /// Connects to `node` at `endpoint` with the lead's certificate.
+    pub async fn connect(
+        endpoint: Endpoints,
+        pin: CaPin,
+        lead: KeyAndCertificate,
+        node: NodeId,
+    ) -> Result<Self, CallError> {
+        let timeouts = Timeouts::default();
+        let credential = Credential::Certificate(lead);
+        let expect = Expect::Node(node);
+        let (channel, headers) = connect(endpoint, pin, &expect, &credential, timeouts).await?;
+        let inner = NodeLogsClient::new(InterceptedService::new(channel, headers))
+            .max_decoding_message_size(MAX_REPLY_BYTES)
+            .max_encoding_message_size(MAX_REQUEST_BYTES);
+        Ok(Self { inner, timeouts })
+    }
+
+    /// What an attempt wrote; with `follow` until it has ended.
+    pub async fn read_log(
+        &self,
+        request: ReadNodeLogRequest,
+    ) -> Result<Updates<LogChunk>, CallError> {
+        let mut stub = self.inner.clone();
+        answered(self.timeouts, stub.read_log(request))
+            .await
+            .map(Updates::new)
+    }
+}
