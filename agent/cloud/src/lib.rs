@@ -1,1 +1,26 @@
-//! stub
+//! The door to a cloud: one trait for every place instances come from, and the launch-or-adopt decision they share.
+//!
+//! Architecture invariant: [`reconcile()`] decides (pure: time and state are arguments, no runtime), [`carry_out`]
+//! does what was decided and has no choices left. Who is a member is what the cloud lists by tag, never a group
+//! of the cloud's own.
+
+mod carry_out;
+mod cloud;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+pub mod failpoint;
+#[cfg(any(test, feature = "contract"))]
+mod fake;
+mod instance;
+mod launch;
+mod reconcile;
+
+pub use carry_out::{FAILPOINTS, LaunchBook, Outcome, carry_out};
+pub use cloud::{Cloud, CloudError, FailureClass, LaunchError};
+#[cfg(any(test, feature = "contract"))]
+pub use fake::{FakeCloud, Faults, MemoryBook};
+pub use instance::{Instance, InstanceState, Role, Tags};
+pub use launch::{
+    LaunchId, LaunchRecord, LaunchRequest, LaunchState, Offering, Outage, Outages, Token, UserData,
+};
+pub use reconcile::{Adoption, Launch, Members, Plan, Shortfall, Termination, Why, reconcile};

@@ -1,0 +1,181 @@
+//! Does what a plan says. No choices are left here.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use gpuloom_fleet::{InstanceId, Millis};
+
+use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError};
+use crate::failpoint;
+use crate::instance::Instance;
+use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, LaunchState, Offering};
+use crate::reconcile::Plan;
+
+/// The places at which a test can end the process.
+pub const FAILPOINTS: &[&str] = &[
+    "cloud.adopt.before",
+    "cloud.adopt.after",
+    "cloud.store_launch.before",
+    "cloud.store_launch.after",
+    "cloud.send_launch.after",
+    "cloud.store_answer.after",
+    "cloud.terminate.before",
+    "cloud.terminate.after",
+    "cloud.forget.after",
+];
+
+/// Where launches are remembered: the lead's store.
+#[async_trait]
+pub trait LaunchBook: Send + Sync {
+    /// Stores the record under its id, durably, in place of what stood there.
+    ///
+    /// # Errors
+    /// Nothing was stored; what depends on it is not done.
+    async fn store(&self, record: &LaunchRecord) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Removes the record; removing what is gone succeeds.
+    ///
+    /// # Errors
+    /// It may still be there; the next plan forgets it again.
+    async fn forget(&self, launch: LaunchId) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// The request for a stored launch, the same token in it.
+    ///
+    /// # Errors
+    /// The launch is not sent; it stays stored and is tried again.
+    async fn request(
+        &self,
+        record: &LaunchRecord,
+    ) -> Result<LaunchRequest, Box<dyn Error + Send + Sync>>;
+}
+
+/// What came of one part of a plan.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An instance exists, new or found by its token.
+    Launched {
+        launch: LaunchId,
+        instance: Instance,
+    },
+    /// The cloud said no; note it with [`crate::Outages::note`].
+    Refused {
+        launch: LaunchId,
+        offering: Offering,
+        error: LaunchError,
+    },
+    /// A record was brought up to what exists.
+    Adopted { launch: LaunchId },
+    /// Verified gone.
+    Terminated { instance: InstanceId },
+    /// Brought back.
+    Started { instance: InstanceId },
+    /// Not ended, or not known to be; the next plan has it again.
+    NotTerminated {
+        instance: InstanceId,
+        error: CloudError,
+    },
+    /// Not brought back.
+    NotStarted {
+        instance: InstanceId,
+        error: LaunchError,
+    },
+    /// The store refused; nothing that depends on it was done.
+    NotStored {
+        launch: LaunchId,
+        error: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// Carries `plan` out, step after step; a step that fails does not keep the others from being done.
+/// `now` is stored in the records.
+pub async fn carry_out(
+    plan: &Plan,
+    cloud: &dyn Cloud,
+    book: &dyn LaunchBook,
+    now: Millis,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for adoption in &plan.adoptions {
+        let launch = adoption.record.id;
+        failpoint::hit("cloud.adopt.before");
+        outcomes.push(match book.store(&adoption.record).await {
+            Ok(()) => Outcome::Adopted { launch },
+            Err(error) => Outcome::NotStored { launch, error },
+        });
+        failpoint::hit("cloud.adopt.after");
+    }
+    for launch in plan.forgets.iter().copied() {
+        if let Err(error) = book.forget(launch).await {
+            outcomes.push(Outcome::NotStored { launch, error });
+        }
+        failpoint::hit("cloud.forget.after");
+    }
+    for t in &plan.terminations {
+        let instance = t.instance.clone();
+        failpoint::hit("cloud.terminate.before");
+        outcomes.push(match cloud.terminate(&instance).await {
+            Ok(()) => Outcome::Terminated { instance },
+            Err(error) => Outcome::NotTerminated { instance, error },
+        });
+        failpoint::hit("cloud.terminate.after");
+    }
+    for instance in plan.starts.iter().cloned() {
+        outcomes.push(match cloud.start(&instance).await {
+            Ok(_) => Outcome::Started { instance },
+            Err(error) => Outcome::NotStarted { instance, error },
+        });
+    }
+    for launch in &plan.launches {
+        outcomes.push(send(&launch.record, cloud, book, now).await);
+    }
+    outcomes
+}
+
+/// Stored, sent, answer stored.
+async fn send(
+    record: &LaunchRecord,
+    cloud: &dyn Cloud,
+    book: &dyn LaunchBook,
+    now: Millis,
+) -> Outcome {
+    let launch = record.id;
+    failpoint::hit("cloud.store_launch.before");
+    if let Err(error) = book.store(record).await {
+        return Outcome::NotStored { launch, error };
+    }
+    failpoint::hit("cloud.store_launch.after");
+    let request = match book.request(record).await {
+        Ok(request) => request,
+        Err(error) => return Outcome::NotStored { launch, error },
+    };
+    let answer = cloud.launch(&request).await;
+    failpoint::hit("cloud.send_launch.after");
+    let state = match &answer {
+        Ok(instance) => LaunchState::Launched {
+            instance: instance.id.clone(),
+        },
+        // Unknown whether it exists: the record stays as it was sent.
+        Err(e) if e.class == FailureClass::Transient => LaunchState::Sent,
+        Err(e) => LaunchState::Failed {
+            class: e.class,
+            message: e.message.clone(),
+        },
+    };
+    let answered = LaunchRecord {
+        state,
+        at: now,
+        ..record.clone()
+    };
+    if let Err(error) = book.store(&answered).await {
+        return Outcome::NotStored { launch, error };
+    }
+    failpoint::hit("cloud.store_answer.after");
+    match answer {
+        Ok(instance) => Outcome::Launched { launch, instance },
+        Err(error) => Outcome::Refused {
+            launch,
+            offering: record.offering.clone(),
+            error,
+        },
+    }
+}

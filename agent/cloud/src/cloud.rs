@@ -1,0 +1,136 @@
+//! The trait every place implements.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use gpuloom_fleet::{InstanceId, Seconds};
+use serde::{Deserialize, Serialize};
+
+use crate::instance::{Instance, Tags};
+use crate::launch::LaunchRequest;
+
+/// A place instances come from. [`crate::contract`] is what each must hold.
+#[async_trait]
+pub trait Cloud: fmt::Debug + Send + Sync {
+    /// Launches one instance, or returns the one that this token launched before. Returns when the cloud has
+    /// taken it on; its agent may not run yet.
+    ///
+    /// # Errors
+    /// [`LaunchError`]: except for [`FailureClass::Transient`] (unknown: send the same token again), nothing of
+    /// this request exists.
+    async fn launch(&self, request: &LaunchRequest) -> Result<Instance, LaunchError>;
+
+    /// Every instance that has all of `tags`, those being terminated included, ordered by id. May lag behind
+    /// launches; never behind terminations that were verified.
+    ///
+    /// # Errors
+    /// [`CloudError`]: nothing is known; this is not an empty list.
+    async fn list(&self, tags: &Tags) -> Result<Vec<Instance>, CloudError>;
+
+    /// Brings an instance that is [`crate::InstanceState::Stopped`] back: same id, same data. One that runs is
+    /// left as it is.
+    ///
+    /// # Errors
+    /// [`FailureClass::Invalid`] when there is no such instance.
+    async fn start(&self, id: &InstanceId) -> Result<Instance, LaunchError>;
+
+    /// Ends the instance and everything on it; returns when that is verified. Ending what is gone succeeds.
+    ///
+    /// # Errors
+    /// [`CloudError`]: it may still exist, call again.
+    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError>;
+
+    /// What the instance's agent left for its driver under `key` (e.g. `ca-pin`); `None` when nothing yet, or
+    /// when there is no such instance.
+    ///
+    /// # Errors
+    /// [`CloudError`] when that cannot be known.
+    async fn read_attribute(
+        &self,
+        id: &InstanceId,
+        key: &str,
+    ) -> Result<Option<String>, CloudError>;
+}
+
+/// What kind of no a cloud gave: what the caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// None left of this offering: try another, or later.
+    Capacity,
+    /// The account may not have more: a person asks for more, or another offering.
+    Quota,
+    /// This place does not have this offering at all.
+    Unsupported,
+    /// Too many calls: later.
+    Throttled,
+    /// The credentials do not allow it: a person.
+    Auth,
+    /// The request is wrong: a person.
+    Invalid,
+    /// Unknown whether it happened: send the same again.
+    Transient,
+}
+
+/// A launch that did not give an instance.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct LaunchError {
+    /// What to do about it.
+    pub class: FailureClass,
+    /// What was tried, what was said, and what would help.
+    pub message: String,
+    /// When the place itself knows how long to wait.
+    pub retry_after: Option<Seconds>,
+}
+
+/// A cloud that could not be asked, or did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CloudError {
+    /// What to do about it.
+    pub class: FailureClass,
+    /// What was tried, on what.
+    pub message: String,
+    /// What it met.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+// === impl LaunchError ===
+
+impl LaunchError {
+    /// An error of `class` that waits as long as its class does.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+// === impl CloudError ===
+
+impl CloudError {
+    /// An error of `class` without a cause of its own.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Something on the way failed: try again.
+    pub fn transient(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            class: FailureClass::Transient,
+            message: message.into(),
+            source: Some(source.into()),
+        }
+    }
+}

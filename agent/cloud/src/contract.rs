@@ -1,0 +1,218 @@
+//! What every cloud must do. Panics at the first broken promise.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use gpuloom_fleet::InstanceId;
+
+use crate::{Cloud, FailureClass, Instance, InstanceState, LaunchRequest, Tags, Token};
+
+/// A cloud with nothing in it, and how to ask it for instances.
+#[derive(Debug)]
+pub struct Setup {
+    /// Room for exactly three of `request`.
+    pub cloud: Arc<dyn Cloud>,
+    /// A request that the cloud can satisfy; each run replaces its token.
+    pub request: LaunchRequest,
+    /// The same for a fleet of another name.
+    pub foreign: LaunchRequest,
+}
+
+/// Runs the whole contract; `make` gives a fresh setup each time.
+///
+/// # Panics
+/// When the cloud breaks the contract; the message says where.
+pub async fn run<F, Fut>(make: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Setup>,
+{
+    one_token_is_one_instance(&make().await).await;
+    finds_by_tags(&make().await).await;
+    ends_and_verifies(&make().await).await;
+    says_when_there_is_no_room(&make().await).await;
+    start_leaves_the_running_alone(&make().await).await;
+    launches_at_once_under_one_token_make_one(&make().await).await;
+}
+
+async fn launch(s: &Setup, token: &str) -> Instance {
+    let request = with_token(&s.request, token);
+    s.cloud
+        .launch(&request)
+        .await
+        .expect("a launch with room for it")
+}
+
+fn with_token(request: &LaunchRequest, token: &str) -> LaunchRequest {
+    LaunchRequest {
+        token: Token::new(token).expect("token"),
+        ..request.clone()
+    }
+}
+
+async fn ids(s: &Setup, tags: &Tags) -> Vec<InstanceId> {
+    s.cloud
+        .list(tags)
+        .await
+        .expect("list")
+        .into_iter()
+        .map(|i| i.id)
+        .collect()
+}
+
+async fn sweep(s: &Setup) {
+    for request in [&s.request, &s.foreign] {
+        for id in ids(s, &Tags::of_fleet(&request.fleet)).await {
+            s.cloud.terminate(&id).await.expect("terminate");
+        }
+    }
+    assert!(ids(s, &Tags::default()).await.is_empty(), "nothing is left");
+}
+
+async fn one_token_is_one_instance(s: &Setup) {
+    let first = launch(s, "t-1").await;
+    let again = launch(s, "t-1").await;
+    assert_eq!(first.id, again.id, "the same token is the same instance");
+    let other = launch(s, "t-2").await;
+    assert_ne!(first.id, other.id);
+    assert_eq!(ids(s, &Tags::of_fleet(&s.request.fleet)).await.len(), 2);
+    sweep(s).await;
+}
+
+async fn finds_by_tags(s: &Setup) {
+    let mine = launch(s, "t-1").await;
+    let foreign = s
+        .cloud
+        .launch(&with_token(&s.foreign, "t-2"))
+        .await
+        .expect("launch");
+    let found = s
+        .cloud
+        .list(&Tags::of_fleet(&s.request.fleet))
+        .await
+        .expect("list");
+    assert_eq!(found.len(), 1, "only the fleet's own");
+    assert_eq!((&found[0].id, &found[0].token), (&mine.id, &mine.token));
+    assert_eq!(found[0].offering, s.request.offering);
+    for (key, value) in &with_token(&s.request, "t-1").tags().0 {
+        assert_eq!(
+            found[0].tags.get(key),
+            Some(value.as_str()),
+            "every tag is kept"
+        );
+    }
+    let all: BTreeSet<_> = ids(s, &Tags::default()).await.into_iter().collect();
+    assert_eq!(
+        all,
+        BTreeSet::from([mine.id, foreign.id]),
+        "no tags: everything"
+    );
+    sweep(s).await;
+}
+
+async fn ends_and_verifies(s: &Setup) {
+    let a = launch(s, "t-1").await;
+    let b = launch(s, "t-2").await;
+    s.cloud.terminate(&a.id).await.expect("terminate");
+    assert_eq!(
+        ids(s, &Tags::default()).await,
+        [b.id],
+        "what was ended is not listed"
+    );
+    s.cloud
+        .terminate(&a.id)
+        .await
+        .expect("ending what is gone succeeds");
+    let never = InstanceId::new("never-was-there").expect("id");
+    s.cloud
+        .terminate(&never)
+        .await
+        .expect("ending what never was succeeds");
+    assert_eq!(
+        s.cloud.read_attribute(&a.id, "ca-pin").await.expect("read"),
+        None
+    );
+    let started = s
+        .cloud
+        .start(&a.id)
+        .await
+        .expect_err("what is gone cannot be started");
+    assert_eq!(started.class, FailureClass::Invalid);
+    sweep(s).await;
+}
+
+async fn says_when_there_is_no_room(s: &Setup) {
+    for token in ["t-1", "t-2", "t-3"] {
+        launch(s, token).await;
+    }
+    let refused = s
+        .cloud
+        .launch(&with_token(&s.request, "t-4"))
+        .await
+        .expect_err("a fourth");
+    assert_eq!(refused.class, FailureClass::Capacity, "{refused}");
+    let there = ids(s, &Tags::default()).await;
+    assert_eq!(there.len(), 3, "a refusal leaves nothing");
+    launch(s, "t-3").await;
+    s.cloud.terminate(&there[0]).await.expect("terminate");
+    launch(s, "t-5").await;
+    sweep(s).await;
+}
+
+async fn start_leaves_the_running_alone(s: &Setup) {
+    let a = launch(s, "t-1").await;
+    let same = s.cloud.start(&a.id).await.expect("start");
+    assert_eq!(same.id, a.id);
+    assert_ne!(same.state, InstanceState::Stopped);
+    assert_eq!(ids(s, &Tags::default()).await, [a.id]);
+    sweep(s).await;
+}
+
+async fn launches_at_once_under_one_token_make_one(s: &Setup) {
+    let (a, b, c) = (
+        with_token(&s.request, "t-1"),
+        with_token(&s.request, "t-1"),
+        with_token(&s.request, "t-2"),
+    );
+    let (a, b, c) = futures_join3(s.cloud.launch(&a), s.cloud.launch(&b), s.cloud.launch(&c)).await;
+    let (a, b, c) = (a.expect("launch"), b.expect("launch"), c.expect("launch"));
+    assert_eq!(a.id, b.id);
+    assert_ne!(a.id, c.id);
+    assert_eq!(ids(s, &Tags::default()).await.len(), 2);
+    sweep(s).await;
+}
+
+/// Polls three futures side by side.
+async fn futures_join3<A, B, C>(
+    a: impl Future<Output = A>,
+    b: impl Future<Output = B>,
+    c: impl Future<Output = C>,
+) -> (A, B, C) {
+    let (mut a, mut b, mut c) = (Box::pin(a), Box::pin(b), Box::pin(c));
+    let (mut x, mut y, mut z) = (None, None, None);
+    std::future::poll_fn(|cx| {
+        fn poll<F: Future>(
+            f: &mut std::pin::Pin<Box<F>>,
+            out: &mut Option<F::Output>,
+            cx: &mut std::task::Context<'_>,
+        ) {
+            if out.is_none()
+                && let std::task::Poll::Ready(v) = f.as_mut().poll(cx)
+            {
+                *out = Some(v);
+            }
+        }
+        poll(&mut a, &mut x, cx);
+        poll(&mut b, &mut y, cx);
+        poll(&mut c, &mut z, cx);
+        match (x.take(), y.take(), z.take()) {
+            (Some(x), Some(y), Some(z)) => std::task::Poll::Ready((x, y, z)),
+            (p, q, r) => {
+                (x, y, z) = (p, q, r);
+                std::task::Poll::Pending
+            }
+        }
+    })
+    .await
+}
