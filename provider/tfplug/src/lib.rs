@@ -13,6 +13,7 @@ pub mod proto;
 mod provider;
 mod resource;
 mod schema;
+mod server;
 mod value;
 
 pub use async_trait::async_trait;
@@ -34,6 +35,7 @@ pub use schema::{
     Timeouts, Validator, at_least_one_of, conflicts_with, exactly_one_of, parse_duration,
     required_with, validators,
 };
+pub use server::Service;
 pub use tokio_util::sync::CancellationToken;
 pub use value::{
     CodecError, Known, MAX_DIGITS, MAX_EXPONENT, Missing, Number, NumberError, Refinements, Type,
