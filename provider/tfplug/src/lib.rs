@@ -6,6 +6,7 @@ mod diag;
 mod ephemeral;
 mod function;
 mod identity;
+mod log;
 mod path;
 mod plan;
 mod private;
@@ -35,7 +36,10 @@ pub use schema::{
     Timeouts, Validator, at_least_one_of, conflicts_with, exactly_one_of, parse_duration,
     required_with, validators,
 };
-pub use server::Service;
+pub use server::{
+    COOKIE_KEY, COOKIE_VALUE, HandshakeError, MAX_REQUEST_BYTES, Reattach, ServeError, Service,
+    serve, serve_debug, serve_on,
+};
 pub use tokio_util::sync::CancellationToken;
 pub use value::{
     CodecError, Known, MAX_DIGITS, MAX_EXPONENT, Missing, Number, NumberError, Refinements, Type,
