@@ -331,9 +331,16 @@ impl Machine {
     /// # Errors
     /// [`SimError::NoDevice`].
     pub fn inject(&self, index: usize, fault: Fault) -> Result<(), SimError> {
+        if fault == Fault::Lost {
+            // Together, so that nobody sees the loss without its event.
+            self.with_device(index, |_| Ok(()))?;
+            let mut state = self.lock()?;
+            state.devices[index].faults |= state::LOST;
+            post(&mut state, index, EVENT_XID, 79);
+        }
         self.with_device(index, |device| {
             match fault {
-                Fault::Lost => device.faults |= state::LOST,
+                Fault::Lost => {}
                 Fault::Hang => device.faults |= state::HUNG,
                 Fault::NoPermission => device.faults |= state::NO_PERMISSION,
                 Fault::ResetRequired => device.faults |= state::RESET_REQUIRED,
@@ -371,9 +378,6 @@ impl Machine {
             }
             Ok(())
         })?;
-        if fault == Fault::Lost {
-            self.post_xid(index, 79)?;
-        }
         self.mapping.wake_all();
         Ok(())
     }
@@ -428,21 +432,7 @@ impl Machine {
     /// [`SimError::NoDevice`].
     pub fn post(&self, index: usize, kind: u64, value: u64) -> Result<(), SimError> {
         self.with_device(index, |_| Ok(()))?;
-        {
-            let mut state = self.lock()?;
-            if kind == EVENT_XID {
-                state.last_xid = value;
-            }
-            let device = u32::try_from(index).unwrap_or(u32::MAX);
-            let slot = ring_slot(state.events_posted);
-            state.events[slot] = Event {
-                device,
-                pad: 0,
-                kind,
-                value,
-            };
-            state.events_posted += 1;
-        }
+        post(&mut *self.lock()?, index, kind, value);
         self.mapping.wake_all();
         Ok(())
     }
@@ -526,6 +516,20 @@ impl Claim {
         self.dead_at_ns = 0;
         self.pid = owner.pid;
     }
+}
+
+fn post(state: &mut State, index: usize, kind: u64, value: u64) {
+    if kind == EVENT_XID {
+        state.last_xid = value;
+    }
+    let device = u32::try_from(index).unwrap_or(u32::MAX);
+    state.events[ring_slot(state.events_posted)] = Event {
+        device,
+        pad: 0,
+        kind,
+        value,
+    };
+    state.events_posted += 1;
 }
 
 fn count(state: &State) -> usize {

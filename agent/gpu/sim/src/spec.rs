@@ -133,7 +133,7 @@ mod tests {
             ("0xT4", "not in 1..=128"),
             ("129xT4", "not in 1..=128"),
             ("100xT4,100xH100", "more than 128"),
-            ("2xK80", "known: T4, V100-32G"),
+            ("2xK80", "known: T4, V100-16G"),
             ("2xT4,", "no `x`"),
         ] {
             let error = text.parse::<MachineSpec>().expect_err(text).to_string();
