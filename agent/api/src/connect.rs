@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -120,6 +121,8 @@ struct DialError(Vec<(String, DialCause)>);
 enum DialCause {
     Io(String),
     WrongCa(String),
+    /// The server ended the handshake because of what this side presented.
+    Refused(rustls::AlertDescription),
 }
 
 // === impl Endpoints ===
@@ -283,9 +286,16 @@ impl Dialer {
     async fn dial_one(&self, endpoint: &str) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(endpoint).await?;
         stream.set_nodelay(true)?;
-        TlsConnector::from(self.tls.clone())
+        let mut stream = TlsConnector::from(self.tls.clone())
             .connect(self.server_name.clone(), stream)
-            .await
+            .await?;
+        // In TLS 1.3 a server judges the caller's certificate after the caller's side of the
+        // handshake is done. HTTP/2 servers speak first: wait for that, so that a refusal is
+        // seen here and not as a broken connection later.
+        if stream.fill_buf().await?.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(stream)
     }
 }
 
@@ -306,6 +316,7 @@ impl DialCause {
             Some(rustls::Error::InvalidCertificate(why)) => {
                 Self::WrongCa(format!("the server's certificate is not valid: {why}"))
             }
+            Some(rustls::Error::AlertReceived(alert)) => Self::Refused(*alert),
             Some(rustls::Error::InvalidMessage(_)) => {
                 Self::Io("what answers there does not speak TLS".to_owned())
             }
@@ -324,8 +335,12 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (endpoint, cause)) in self.0.iter().enumerate() {
             let comma = if i > 0 { ", " } else { "" };
-            let (DialCause::Io(why) | DialCause::WrongCa(why)) = cause;
-            write!(f, "{comma}{endpoint}: {why}")?;
+            match cause {
+                DialCause::Io(why) | DialCause::WrongCa(why) => {
+                    write!(f, "{comma}{endpoint}: {why}")?;
+                }
+                DialCause::Refused(alert) => write!(f, "{comma}{endpoint}: refused ({alert:?})")?,
+            }
         }
         Ok(())
     }
@@ -384,52 +399,31 @@ fn from_source(error: &(dyn StdError + 'static)) -> CallError {
         if let Some(dial) = error.downcast_ref::<DialError>() {
             return from_dial(dial);
         }
-        let tls = error
-            .downcast_ref::<io::Error>()
-            .and_then(rustls_error)
-            .or_else(|| error.downcast_ref());
-        if let Some(rustls::Error::AlertReceived(alert)) = tls {
-            return from_alert(*alert);
-        }
         at = error.source();
     }
     CallError::NoAnswer { why: chain(error) }
 }
 
 fn from_dial(dial: &DialError) -> CallError {
-    let wrong = dial.0.iter().find_map(|(endpoint, cause)| match cause {
-        DialCause::WrongCa(why) => Some((endpoint, why)),
-        DialCause::Io(_) => None,
-    });
-    match wrong {
-        Some((endpoint, why)) => CallError::WrongCa {
-            endpoint: endpoint.clone(),
-            why: why.clone(),
-        },
-        None => CallError::Unreachable {
-            tried: dial.to_string(),
-        },
-    }
-}
-
-fn from_alert(alert: rustls::AlertDescription) -> CallError {
-    use rustls::AlertDescription as A;
-    let fix = "use the private half of the key the fleet was made with (admin_public_key), or, on \
-               a node, join again with a new token";
-    match alert {
-        A::AccessDenied
-        | A::UnknownCA
-        | A::BadCertificate
-        | A::CertificateUnknown
-        | A::CertificateExpired
-        | A::CertificateRevoked
-        | A::DecryptError => {
-            let message = format!("the fleet does not know this key ({alert:?})");
-            CallError::Refused(Refusal::denied(message, fix))
+    for (endpoint, cause) in &dial.0 {
+        match cause {
+            DialCause::WrongCa(why) => {
+                return CallError::WrongCa {
+                    endpoint: endpoint.clone(),
+                    why: why.clone(),
+                };
+            }
+            DialCause::Refused(alert) => {
+                let message = format!("the fleet does not know this key ({alert:?})");
+                let fix = "use the private half of the key the fleet was made with \
+                           (admin_public_key), or, on a node, join again with a new token";
+                return Refusal::denied(message, fix).into();
+            }
+            DialCause::Io(_) => {}
         }
-        _ => CallError::NoAnswer {
-            why: format!("the server ended the TLS connection: {alert:?}"),
-        },
+    }
+    CallError::Unreachable {
+        tried: dial.to_string(),
     }
 }
 

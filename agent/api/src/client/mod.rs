@@ -17,6 +17,7 @@ use crate::proto::{HelloReply, HelloRequest};
 use crate::refusal::Refusal;
 use crate::tls::{CaPin, Credential, Expect};
 use crate::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, PROTOCOL_MAX, PROTOCOL_MIN};
+use gpuloom_fleet::Bytes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -98,9 +99,7 @@ impl Client {
 
     pub(crate) fn stub(&self) -> FleetClient<Line> {
         let line = InterceptedService::new(self.channel.clone(), self.headers.clone());
-        FleetClient::new(line)
-            .max_decoding_message_size(MAX_REPLY_BYTES)
-            .max_encoding_message_size(MAX_REQUEST_BYTES)
+        FleetClient::new(line).max_decoding_message_size(MAX_REPLY_BYTES)
     }
 
     pub(crate) async fn call<Q, R, F>(
@@ -110,9 +109,13 @@ impl Client {
         make: impl Fn(FleetClient<Line>, Q) -> F,
     ) -> Result<R, CallError>
     where
-        Q: Clone,
+        Q: Clone + prost::Message,
         F: Future<Output = Result<Response<R>, Status>>,
     {
+        if request.encoded_len() > MAX_REQUEST_BYTES {
+            let fix = "make the request smaller";
+            return Err(Refusal::limit("a request", Bytes(MAX_REQUEST_BYTES as u64), fix).into());
+        }
         let first = self.once(make(self.stub(), request.clone())).await;
         match first {
             Err(CallError::NoAnswer { .. }) if repeat == Repeat::Safe => {
