@@ -1,5 +1,6 @@
 //! `gpuloom-sim`: makes a simulated machine, shows it and breaks it on purpose.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,6 +45,15 @@ Options
 
 Exit: 0 done, 1 refused, 2 wrong usage";
 
+/// Prints a line; a reader that has left, as `head` does, ends the program quietly.
+macro_rules! say {
+    ($($words:tt)*) => {
+        if writeln!(std::io::stdout(), $($words)*).is_err() {
+            std::process::exit(0);
+        }
+    };
+}
+
 enum Failure {
     Usage(String),
     Refused(String),
@@ -67,7 +77,7 @@ fn main() -> ExitCode {
 
 fn run(mut args: Vec<String>) -> Outcome {
     if args.is_empty() || args.iter().any(|a| a == "-h" || a == "--help") {
-        println!("{HELP}");
+        say!("{HELP}");
         return Ok(());
     }
     let state = option(&mut args, "--state")?;
@@ -76,7 +86,7 @@ fn run(mut args: Vec<String>) -> Outcome {
     if words == ["models"] {
         PROFILES
             .iter()
-            .for_each(|p| println!("{:<9} {}", p.model, p.nvml_name));
+            .for_each(|p| say!("{:<9} {}", p.model, p.nvml_name));
         return Ok(());
     }
     let path = state
@@ -88,7 +98,7 @@ fn run(mut args: Vec<String>) -> Outcome {
     if let ["create", layout] = words[..] {
         let spec: MachineSpec = layout.parse().map_err(refused)?;
         let machine = Machine::create(&path, &spec, number(seed.as_deref().unwrap_or("0"))?);
-        println!("{}: {spec}", machine.map_err(refused)?.path().display());
+        say!("{}: {spec}", machine.map_err(refused)?.path().display());
         return Ok(());
     }
     act(&Machine::open(&path).map_err(refused)?, &words)
@@ -99,7 +109,7 @@ fn act(machine: &Machine, words: &[&str]) -> Outcome {
         ["list"] => list(machine),
         ["list", "--json"] => list_json(machine),
         ["reap"] => {
-            println!(
+            say!(
                 "{} claims of dead processes returned",
                 machine.reap().map_err(refused)?
             );
@@ -153,9 +163,14 @@ fn on_device(machine: &Machine, verb: &str, index: usize, rest: &[&str]) -> Outc
 }
 
 fn list(machine: &Machine) -> Outcome {
-    println!(
+    say!(
         "{:>3}  {:<9} {:<40} {:>15}  {:>4}  {:>4}  STATE",
-        "#", "MODEL", "UUID", "MEMORY MiB", "UTIL", "TEMP"
+        "#",
+        "MODEL",
+        "UUID",
+        "MEMORY MiB",
+        "UTIL",
+        "TEMP"
     );
     for d in machine.devices().map_err(refused)? {
         let memory = format!("{}/{}", d.used_bytes >> 20, d.profile.memory_mib);
@@ -164,12 +179,16 @@ fn list(machine: &Machine) -> Outcome {
             (_, true) => "hung",
             _ => "ok",
         };
-        println!(
+        say!(
             "{:>3}  {:<9} {:<40} {memory:>15}  {:>3}%  {:>3}C  {state}",
-            d.index, d.profile.model, d.uuid, d.utilization, d.temperature_c
+            d.index,
+            d.profile.model,
+            d.uuid,
+            d.utilization,
+            d.temperature_c
         );
         for p in &d.processes {
-            println!(
+            say!(
                 "       pid {} holds {} MiB, {}% busy",
                 p.pid,
                 p.bytes >> 20,
@@ -177,7 +196,7 @@ fn list(machine: &Machine) -> Outcome {
             );
         }
         if d.leaked_bytes > 0 {
-            println!("       nobody holds {} MiB", d.leaked_bytes >> 20);
+            say!("       nobody holds {} MiB", d.leaked_bytes >> 20);
         }
     }
     Ok(())
@@ -217,7 +236,7 @@ fn list_json(machine: &Machine) -> Outcome {
             )
         })
         .collect();
-    println!("[{}]", rows.join(",\n "));
+    say!("[{}]", rows.join(",\n "));
     Ok(())
 }
 
