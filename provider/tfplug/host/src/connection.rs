@@ -90,6 +90,10 @@ impl Connection {
         })
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// A client with the limits that Terraform uses for every call but the schema.
     pub(crate) fn provider(&self) -> ProviderClient<Channel> {
         ProviderClient::new(self.channel.clone())

@@ -131,6 +131,12 @@ impl Host {
         self.connection.tls.as_ref()
     }
 
+    /// The channel, for services beside the provider's.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.connection.channel()
+    }
+
     /// A raw client, for calls that no driver covers.
     #[must_use]
     pub fn client(&self) -> ProviderClient<Channel> {
