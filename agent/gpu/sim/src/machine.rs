@@ -16,6 +16,9 @@ use crate::state::{self, Claim, Device, Event, MAX_CLAIMS, MAX_EVENTS, State};
 /// `nvmlEventTypeXidCriticalError`.
 pub(crate) const EVENT_XID: u64 = 8;
 
+/// A hanging call looks this often whether it may go on, besides being woken.
+const HANG_LOOK: Duration = Duration::from_secs(1);
+
 /// An open simulated machine. Cheap to keep; every operation locks the file for microseconds.
 #[derive(Debug)]
 pub struct Machine {
@@ -474,19 +477,39 @@ impl Machine {
         self.mapping.wait(seen, timeout);
     }
 
-    /// Blocks while the machine, or the device when one is given, hangs.
-    pub(crate) fn wait_while_hung(&self, index: Option<usize>) -> Result<(), SimError> {
+    /// Blocks while the whole machine hangs.
+    pub(crate) fn wait_while_hung(&self) -> Result<(), SimError> {
+        loop {
+            let seen = self.wake_word();
+            if self.lock()?.hung == 0 {
+                return Ok(());
+            }
+            self.wait(seen, HANG_LOOK);
+        }
+    }
+
+    /// As [`Machine::device`], but blocks while the machine or the device hangs.
+    pub(crate) fn answering_device(&self, index: usize) -> Result<DeviceSnapshot, SimError> {
         loop {
             let seen = self.wake_word();
             {
-                let state = self.lock()?;
-                let device = index.and_then(|i| state.devices.get(i));
-                let device_hung = device.is_some_and(|d| d.faults & state::HUNG != 0);
-                if state.hung == 0 && !device_hung {
-                    return Ok(());
+                let mut state = self.lock()?;
+                let count = count(&state);
+                if index >= count {
+                    return Err(SimError::NoDevice {
+                        device: index.to_string(),
+                        count,
+                    });
+                }
+                let hung = state.hung != 0;
+                let device = &mut state.devices[index];
+                if !hung && device.faults & state::HUNG == 0 {
+                    settle_energy(device, monotonic_ns());
+                    reap(device);
+                    return Ok(DeviceSnapshot::take(index, device));
                 }
             }
-            self.wait(seen, Duration::from_secs(1));
+            self.wait(seen, HANG_LOOK);
         }
     }
 }

@@ -51,13 +51,12 @@ pub(crate) fn read<T>(
 
 /// The device behind `handle`, after hangs and faults have had their say.
 pub(crate) fn snapshot(handle: Handle, bad_arguments: bool) -> Result<DeviceSnapshot, Ret> {
-    let session = Session::current()?;
+    let session = Session::attached()?;
     let index = session.index_of(handle)?;
     if bad_arguments {
         return Err(INVALID_ARGUMENT);
     }
-    session.machine.wait_while_hung(Some(index)).map_err(ret)?;
-    let snapshot = session.machine.device(index).map_err(ret)?;
+    let snapshot = session.machine.answering_device(index).map_err(ret)?;
     match snapshot.faults {
         f if f & state::LOST != 0 => Err(GPU_IS_LOST),
         f if f & state::NO_PERMISSION != 0 => Err(NO_PERMISSION),

@@ -10,18 +10,19 @@ use crate::state::MAX_DEVICES;
 
 struct Inits {
     count: u32,
-    machine: Option<Arc<Machine>>,
+    open: Option<Session>,
 }
 
 static INITS: Mutex<Inits> = Mutex::new(Inits {
     count: 0,
-    machine: None,
+    open: None,
 });
 
 /// Addresses to hand out; their content means nothing.
 static HANDLES: [u64; MAX_DEVICES] = [0; MAX_DEVICES];
 
 /// The library between nvmlInit and nvmlShutdown.
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) machine: Arc<Machine>,
     pub(crate) device_count: usize,
@@ -33,18 +34,28 @@ impl Session {
     /// Opens the machine named by [`crate::STATE_ENV`], or counts one more user of it. A missing
     /// variable or file answers as a machine without a driver does.
     pub(crate) fn open() -> Result<(), Ret> {
-        let mut inits = INITS.lock().unwrap_or_else(PoisonError::into_inner);
-        if inits.machine.is_none() {
-            let path = std::env::var_os(crate::STATE_ENV).map(PathBuf::from);
-            let path = path.ok_or(DRIVER_NOT_LOADED)?;
-            inits.machine = Some(Arc::new(
-                Machine::open(&path).map_err(|_| DRIVER_NOT_LOADED)?,
-            ));
-        }
-        inits.count += 1;
-        let machine = inits.machine.clone();
-        drop(inits);
-        machine.map_or(Ok(()), |m| m.wait_while_hung(None).map_err(ret))
+        let session = {
+            let mut inits = INITS.lock().unwrap_or_else(PoisonError::into_inner);
+            let session = match inits.open.clone() {
+                Some(session) => session,
+                None => Self::load()?,
+            };
+            inits.count += 1;
+            inits.open = Some(session.clone());
+            session
+        };
+        session.machine.wait_while_hung().map_err(ret)
+    }
+
+    fn load() -> Result<Self, Ret> {
+        let path = std::env::var_os(crate::STATE_ENV).map(PathBuf::from);
+        let machine = Machine::open(&path.ok_or(DRIVER_NOT_LOADED)?);
+        let machine = Arc::new(machine.map_err(|_| DRIVER_NOT_LOADED)?);
+        let device_count = machine.device_count().map_err(ret)?;
+        Ok(Self {
+            machine,
+            device_count,
+        })
     }
 
     pub(crate) fn close() -> Result<(), Ret> {
@@ -52,23 +63,22 @@ impl Session {
         let mut inits = INITS.lock().unwrap_or_else(PoisonError::into_inner);
         inits.count = inits.count.saturating_sub(1);
         if inits.count == 0 {
-            inits.machine = None;
+            inits.open = None;
         }
         Ok(())
     }
 
+    /// The open session.
+    pub(crate) fn attached() -> Result<Self, Ret> {
+        let inits = INITS.lock().unwrap_or_else(PoisonError::into_inner);
+        inits.open.clone().ok_or(UNINITIALIZED)
+    }
+
     /// The open session; blocks while the whole machine hangs.
     pub(crate) fn current() -> Result<Self, Ret> {
-        let machine = {
-            let inits = INITS.lock().unwrap_or_else(PoisonError::into_inner);
-            inits.machine.clone().ok_or(UNINITIALIZED)?
-        };
-        machine.wait_while_hung(None).map_err(ret)?;
-        let device_count = machine.device_count().map_err(ret)?;
-        Ok(Self {
-            machine,
-            device_count,
-        })
+        let session = Self::attached()?;
+        session.machine.wait_while_hung().map_err(ret)?;
+        Ok(session)
     }
 
     pub(crate) fn index_of(&self, handle: Handle) -> Result<usize, Ret> {

@@ -210,3 +210,124 @@ pub(crate) fn raw_checks(lib: &sys::NvmlLib) {
         assert_eq!(lib.nvmlInit_v2(), 0);
     }
 }
+
+/// Every symbol the simulator is to export, with whether the loaded library has it. The names are
+/// fields of the published bindings, so a misspelt one does not compile.
+macro_rules! symbols {
+    ($lib:expr, $($name:ident)*) => {
+        [$((stringify!($name), $lib.$name.is_ok())),*]
+    };
+}
+
+pub(crate) fn symbols(lib: &sys::NvmlLib) -> Vec<(&'static str, bool)> {
+    symbols![lib,
+        nvmlDeviceClearEccErrorCounts
+        nvmlDeviceGetArchitecture
+        nvmlDeviceGetBAR1MemoryInfo
+        nvmlDeviceGetBoardId
+        nvmlDeviceGetBoardPartNumber
+        nvmlDeviceGetBrand
+        nvmlDeviceGetBusType
+        nvmlDeviceGetClock
+        nvmlDeviceGetClockInfo
+        nvmlDeviceGetComputeMode
+        nvmlDeviceGetComputeRunningProcesses_v3
+        nvmlDeviceGetCount_v2
+        nvmlDeviceGetCudaComputeCapability
+        nvmlDeviceGetCurrPcieLinkGeneration
+        nvmlDeviceGetCurrPcieLinkWidth
+        nvmlDeviceGetCurrentClocksEventReasons
+        nvmlDeviceGetCurrentClocksThrottleReasons
+        nvmlDeviceGetDecoderUtilization
+        nvmlDeviceGetDetailedEccErrors
+        nvmlDeviceGetDisplayActive
+        nvmlDeviceGetDisplayMode
+        nvmlDeviceGetEccMode
+        nvmlDeviceGetEncoderUtilization
+        nvmlDeviceGetEnforcedPowerLimit
+        nvmlDeviceGetFieldValues
+        nvmlDeviceGetGraphicsRunningProcesses_v3
+        nvmlDeviceGetHandleByIndex_v2
+        nvmlDeviceGetHandleByPciBusId_v2
+        nvmlDeviceGetHandleBySerial
+        nvmlDeviceGetHandleByUUID
+        nvmlDeviceGetIndex
+        nvmlDeviceGetIrqNum
+        nvmlDeviceGetMPSComputeRunningProcesses_v3
+        nvmlDeviceGetMaxClockInfo
+        nvmlDeviceGetMaxMigDeviceCount
+        nvmlDeviceGetMaxPcieLinkGeneration
+        nvmlDeviceGetMaxPcieLinkWidth
+        nvmlDeviceGetMemoryBusWidth
+        nvmlDeviceGetMemoryErrorCounter
+        nvmlDeviceGetMemoryInfo
+        nvmlDeviceGetMemoryInfo_v2
+        nvmlDeviceGetMigDeviceHandleByIndex
+        nvmlDeviceGetMigMode
+        nvmlDeviceGetMinorNumber
+        nvmlDeviceGetMultiGpuBoard
+        nvmlDeviceGetName
+        nvmlDeviceGetNumFans
+        nvmlDeviceGetNumGpuCores
+        nvmlDeviceGetNumaNodeId
+        nvmlDeviceGetP2PStatus
+        nvmlDeviceGetPciInfo_v3
+        nvmlDeviceGetPcieLinkMaxSpeed
+        nvmlDeviceGetPcieReplayCounter
+        nvmlDeviceGetPcieSpeed
+        nvmlDeviceGetPcieThroughput
+        nvmlDeviceGetPerformanceState
+        nvmlDeviceGetPersistenceMode
+        nvmlDeviceGetPowerManagementDefaultLimit
+        nvmlDeviceGetPowerManagementLimit
+        nvmlDeviceGetPowerManagementLimitConstraints
+        nvmlDeviceGetPowerManagementMode
+        nvmlDeviceGetPowerUsage
+        nvmlDeviceGetProcessUtilization
+        nvmlDeviceGetRemappedRows
+        nvmlDeviceGetRetiredPages
+        nvmlDeviceGetRetiredPagesPendingStatus
+        nvmlDeviceGetRetiredPages_v2
+        nvmlDeviceGetRowRemapperHistogram
+        nvmlDeviceGetSerial
+        nvmlDeviceGetSupportedClocksEventReasons
+        nvmlDeviceGetSupportedClocksThrottleReasons
+        nvmlDeviceGetSupportedEventTypes
+        nvmlDeviceGetTemperature
+        nvmlDeviceGetTemperatureThreshold
+        nvmlDeviceGetTemperatureV
+        nvmlDeviceGetTopologyCommonAncestor
+        nvmlDeviceGetTopologyNearestGpus
+        nvmlDeviceGetTotalEccErrors
+        nvmlDeviceGetTotalEnergyConsumption
+        nvmlDeviceGetUUID
+        nvmlDeviceGetUtilizationRates
+        nvmlDeviceGetVbiosVersion
+        nvmlDeviceIsMigDeviceHandle
+        nvmlDeviceOnSameBoard
+        nvmlDeviceRegisterEvents
+        nvmlDeviceResetGpuLockedClocks
+        nvmlDeviceSetComputeMode
+        nvmlDeviceSetEccMode
+        nvmlDeviceSetGpuLockedClocks
+        nvmlDeviceSetMigMode
+        nvmlDeviceSetPersistenceMode
+        nvmlDeviceSetPowerManagementLimit
+        nvmlErrorString
+        nvmlEventSetCreate
+        nvmlEventSetFree
+        nvmlEventSetWait_v2
+        nvmlGpmSampleAlloc
+        nvmlGpmSampleFree
+        nvmlInitWithFlags
+        nvmlInit_v2
+        nvmlShutdown
+        nvmlSystemGetCudaDriverVersion
+        nvmlSystemGetCudaDriverVersion_v2
+        nvmlSystemGetDriverVersion
+        nvmlSystemGetNVMLVersion
+        nvmlSystemGetProcessName
+        nvmlUnitGetCount
+    ]
+    .to_vec()
+}
