@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::directory::{self, Binary, Manifest};
 use crate::gpus::{self, LocalGpu};
 use crate::lock::{self, MachineLock};
-use crate::{spawn, terminate};
+use crate::{process, spawn, terminate};
 
 /// Where and how instances of this machine are made.
 #[derive(Debug, Clone)]
@@ -110,6 +110,21 @@ impl LocalCloud {
         }
     }
 
+    /// Ends the agent of `id` and leaves the instance: [`Cloud::start`] brings it back with the present program.
+    /// One that does not run, or does not exist, is left as it is.
+    ///
+    /// # Errors
+    /// [`CloudError`]: it may still run, call again.
+    pub async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let (this, id) = (self.clone(), id.clone());
+        tokio::task::spawn_blocking(move || match directory::of(&this.options.root, &id) {
+            Some(dir) => terminate::stop(&this.options, &id, &dir),
+            None => Ok(()),
+        })
+        .await
+        .map_err(|e| CloudError::transient("stopping was cut off", e))?
+    }
+
     fn launch_now(&self, request: &LaunchRequest) -> Result<Instance, LaunchError> {
         let o = &*self.options;
         let id =
@@ -174,9 +189,17 @@ impl LocalCloud {
     fn bring_up(&self, dir: &Path, manifest: &Manifest) -> Result<Instance, LaunchError> {
         let failed = |action: &'static str| move |e: io::Error| launch_failed(action, dir, &e);
         let running = manifest.instance(InstanceState::Running);
-        let lock = dir.join("lock");
-        if lock::is_held(&lock).map_err(failed("look at the lock of"))? {
-            return Ok(running);
+        let end = Instant::now() + self.options.start_wait;
+        let look = || lock::is_held(&dir.join("lock")).map_err(failed("look at the lock of"));
+        // One that just took its lock names itself in it next.
+        while look()? {
+            if process::agent(dir).is_some() {
+                return Ok(running);
+            }
+            if Instant::now() >= end {
+                return Err(self.silent(dir, manifest));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
         let binary = self.binary()?;
         if binary != manifest.binary {
@@ -188,15 +211,14 @@ impl LocalCloud {
         }
         let ended = spawn::agent(&binary.path, dir).map_err(failed("start the agent of"))?;
         failpoint::hit("local.spawn.after");
-        let end = Instant::now() + self.options.start_wait;
         loop {
-            if lock::is_held(&lock).map_err(failed("look at the lock of"))? {
+            if look()? && process::agent(dir).is_some() {
                 failpoint::hit("local.alive.after");
                 return Ok(running);
             }
             // One that was started before us and lost its driver may have won the lock: then ours has ended.
             match ended.recv_timeout(Duration::from_millis(5)) {
-                Ok(status) if !lock::is_held(&lock).unwrap_or(false) => {
+                Ok(status) if !look()? => {
                     let message = format!(
                         "the agent of {} ended at its start ({status}); the last lines of {} say why:\n{}",
                         manifest.id,
@@ -208,15 +230,19 @@ impl LocalCloud {
                 Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             if Instant::now() >= end {
-                let message = format!(
-                    "the agent of {} did not take its lock within {:?}; see {}",
-                    manifest.id,
-                    self.options.start_wait,
-                    dir.join("agent.log").display()
-                );
-                return Err(LaunchError::new(FailureClass::Transient, message));
+                return Err(self.silent(dir, manifest));
             }
         }
+    }
+
+    fn silent(&self, dir: &Path, manifest: &Manifest) -> LaunchError {
+        let message = format!(
+            "the agent of {} did not take its lock and name itself in it within {:?}; see {}",
+            manifest.id,
+            self.options.start_wait,
+            dir.join("agent.log").display()
+        );
+        LaunchError::new(FailureClass::Transient, message)
     }
 
     fn list_now(&self, tags: &Tags) -> io::Result<Vec<Instance>> {

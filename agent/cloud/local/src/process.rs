@@ -62,6 +62,12 @@ impl Process {
 
 // === functions ===
 
+/// The living agent that is named in the lock; `None` when there is none, or when it has not yet named itself.
+pub(crate) fn agent(dir: &Path) -> Option<Process> {
+    let text = std::fs::read_to_string(dir.join("lock")).ok()?;
+    Process::parse(&text).filter(|p| p.lives())
+}
+
 fn stat(pid: i32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, blanks and parentheses too.

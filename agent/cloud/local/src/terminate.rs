@@ -79,16 +79,44 @@ fn remove_leftovers(o: &LocalOptions, id: &InstanceId) -> io::Result<()> {
     Ok(())
 }
 
-/// SIGTERM, a bounded wait, SIGKILL. The agent is who wrote the lock it holds.
-fn stop_agent(o: &LocalOptions, dir: &Path) -> io::Result<()> {
-    let Ok(text) = std::fs::read_to_string(dir.join("lock")) else {
-        return Ok(());
+/// Ends the agent and leaves its instance, and what the agent started, as they are.
+pub(crate) fn stop(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result<(), CloudError> {
+    let failed = |e: io::Error| {
+        CloudError::transient(
+            format!("cannot stop the agent of {id} ({})", dir.display()),
+            e,
+        )
     };
-    let Some(agent) = Process::parse(&text) else {
-        return Ok(());
+    let _lock = MachineLock::take(&o.machine).map_err(failed)?;
+    stop_agent(o, dir).map_err(failed)?;
+    let end = Instant::now() + o.kill_wait;
+    while lock::is_held(&dir.join("lock")).map_err(failed)? {
+        if Instant::now() >= end {
+            let message = format!(
+                "the lock of {id} is still held {:?} after SIGKILL",
+                o.kill_wait
+            );
+            return Err(CloudError::new(FailureClass::Transient, message));
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+/// SIGTERM, a bounded wait, SIGKILL. The agent is who names itself in the lock it holds.
+fn stop_agent(o: &LocalOptions, dir: &Path) -> io::Result<()> {
+    let end = Instant::now() + o.stop_grace;
+    let agent = loop {
+        if let Some(agent) = process::agent(dir) {
+            break agent;
+        }
+        // Just started: it has the lock and names itself next. The sweep finds one that never does.
+        if !lock::is_held(&dir.join("lock"))? || Instant::now() >= end {
+            return Ok(());
+        }
+        std::thread::sleep(STEP);
     };
     agent.signal(Signal::TERM)?;
-    let end = Instant::now() + o.stop_grace;
     while agent.lives() {
         if Instant::now() >= end {
             tracing::warn!(pid = agent.pid, "the agent did not end in time, killing it");

@@ -347,6 +347,46 @@ async fn a_process_that_only_has_a_recorded_number_is_not_killed() {
 }
 
 #[tokio::test]
+async fn what_runs_in_the_instances_cgroups_ends_with_it_and_what_runs_in_others_does_not() {
+    let m = Machine::new();
+    let mount = m.0.path().join("cgroup");
+    let cloud = LocalCloud::new(LocalOptions {
+        machine: m.0.path().join("machine"),
+        cgroup_mount: mount.clone(),
+        ..LocalOptions::new(m.root(), STANDIN.into(), Vec::new())
+    });
+    let plain = LaunchRequest {
+        gpu: None,
+        ..request("a", "")
+    };
+    for (own, path) in [
+        (true, "gpuloom/{id}"),
+        (false, "gpuloom/another"),
+        (false, "{id}/../gpuloom/another"),
+    ] {
+        let i = cloud.launch(&plain).await.expect("launch");
+        let cgroup = mount.join(path.replace("{id}", i.id.as_str()));
+        // Nothing but its cgroup tells whose this process is. A file plays the kernel's.
+        let mut job = Command::new(STANDIN)
+            .arg("sleep")
+            .env_clear()
+            .spawn()
+            .expect("spawn");
+        std::fs::create_dir_all(mount.join(i.id.as_str())).expect("directory");
+        std::fs::create_dir_all(cgroup.join("job-1")).expect("cgroup");
+        std::fs::write(cgroup.join("job-1/cgroup.procs"), format!("{}\n", job.id()))
+            .expect("procs");
+        let note = dir(&cloud, &i.id).join("attributes/cgroup");
+        std::fs::write(note, cgroup.to_string_lossy().as_bytes()).expect("attribute");
+        cloud.terminate(&i.id).await.expect("terminate");
+        let ended = job.try_wait().expect("wait").is_some();
+        job.kill().expect("kill");
+        job.wait().expect("wait");
+        assert_eq!(ended, own, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn an_agent_that_cannot_start_is_reported_with_its_own_words() {
     let m = Machine::new();
     let cloud = m.driver(1);
