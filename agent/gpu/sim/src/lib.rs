@@ -6,7 +6,10 @@
 //! What it cannot show: real latencies and driver locks, CUDA's own allocation overhead, MPS and
 //! MIG partitioning. Processes are known by (pid, start time) of one pid namespace and one boot.
 
+mod claims;
 mod error;
+mod events;
+mod faults;
 mod ffi;
 mod machine;
 mod mapping;
@@ -17,7 +20,8 @@ mod spec;
 mod state;
 
 pub use error::SimError;
-pub use machine::{Fault, Machine, MemoryAnswer};
+pub use faults::{Fault, MemoryAnswer};
+pub use machine::Machine;
 pub use process::Owner;
 pub use profile::{PROFILES, Profile};
 pub use snapshot::{DeviceSnapshot, ProcessKind, ProcessUse};

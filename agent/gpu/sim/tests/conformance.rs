@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use gpuloom_nvml_sim::{Fault, MemoryAnswer, Owner, ProcessKind};
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor, TemperatureThreshold};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::enum_wrappers::device::{
+    Clock, ComputeMode, EccCounter, MemoryError, TemperatureSensor, TemperatureThreshold,
+};
+use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::structs::device::FieldId;
 
 use rig::Rig;
 
@@ -416,4 +419,127 @@ fn many_processes_and_threads_keep_one_true_sum() {
     }
     rig.machine.release(0, Owner::current()).expect("release");
     assert_eq!(rig.machine.device(0).expect("device").used_bytes, 0);
+}
+
+#[test]
+fn overrides_and_error_counters_show_through_the_driver() {
+    let rig = Rig::new("1xA100-80G,1xT4");
+    let nvml = rig.nvml();
+    let device = nvml.device_by_index(0).expect("device");
+    let set = |fault| rig.machine.inject(0, fault).expect("inject");
+    set(Fault::Utilization(Some(77)));
+    set(Fault::Temperature(Some(91)));
+    set(Fault::Ecc {
+        corrected: 5,
+        uncorrected: 2,
+    });
+    set(Fault::RowRemapPending);
+    set(Fault::RecoveryAction(4));
+    assert_eq!(device.utilization_rates().expect("utilization").gpu, 77);
+    assert_eq!(
+        device
+            .temperature(TemperatureSensor::Gpu)
+            .expect("temperature"),
+        91
+    );
+    let ecc = |kind| {
+        device
+            .total_ecc_errors(kind, EccCounter::Volatile)
+            .expect("ecc")
+    };
+    assert_eq!(
+        (ecc(MemoryError::Corrected), ecc(MemoryError::Uncorrected)),
+        (5, 2)
+    );
+    let fields = device.field_values_for(&[FieldId(144), FieldId(230), FieldId(9_999)]);
+    let fields = fields.expect("fields");
+    let value = |i: usize| &fields[i].as_ref().expect("sample").value;
+    assert!(
+        matches!(value(0), Ok(SampleValue::U32(1))),
+        "remap pending: {fields:?}"
+    );
+    assert!(
+        matches!(value(1), Ok(SampleValue::U32(4))),
+        "recovery action: {fields:?}"
+    );
+    assert!(matches!(value(2), Err(NvmlError::NotSupported)));
+    let t4 = nvml.device_by_index(1).expect("device");
+    assert!(matches!(t4.mig_mode(), Err(NvmlError::NotSupported)));
+    assert_eq!(device.mig_mode().expect("capable").current, 0);
+    rig.machine.heal(0).expect("heal");
+    assert_eq!(device.utilization_rates().expect("utilization").gpu, 0);
+    assert_eq!(ecc(MemoryError::Uncorrected), 0);
+}
+
+#[test]
+fn exclusive_compute_mode_admits_one_process() {
+    let rig = Rig::new("1xT4");
+    if !rig::is_root() {
+        return;
+    }
+    let nvml = rig.nvml();
+    let mut device = nvml.device_by_index(0).expect("device");
+    device
+        .set_compute_mode(ComputeMode::ExclusiveProcess)
+        .expect("mode");
+    rig.machine
+        .claim(0, Owner::current(), GIB, 1, ProcessKind::Mps)
+        .expect("the first");
+    assert_eq!(
+        device.mps_running_compute_processes().expect("mps").len(),
+        1
+    );
+    assert!(
+        device
+            .running_compute_processes()
+            .expect("compute")
+            .is_empty()
+    );
+    let output = rig
+        .workload_command(&["--duration", "1ms"])
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("busy or unavailable"));
+}
+
+#[test]
+fn the_injector_does_what_it_says_and_refuses_the_rest() {
+    let rig = Rig::new("2xT4");
+    let state = rig.state().display().to_string();
+    let run = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gpuloom-sim"));
+        let output = command
+            .args(["--state", &state])
+            .args(words.split(' '))
+            .output()
+            .expect("run");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8(text).expect("UTF-8"),
+        )
+    };
+    for (words, code, says) in [
+        ("--help", 0, "Exit: 0 done, 1 refused, 2 wrong usage"),
+        ("create 2xT4 --seed 7", 0, "2xT4"),
+        ("create 3xT4", 1, "choose another file"),
+        ("leak 0 1GiB", 0, ""),
+        ("temperature 1 80", 0, ""),
+        ("lose 1", 0, ""),
+        ("list", 0, "nobody holds 1024 MiB"),
+        ("list --json", 0, "\"temperature_c\":80"),
+        ("xid 5 79", 1, "the machine has 2"),
+        ("leak 0 much", 2, "a size like 10GiB"),
+        ("grow 0 1 1GiB", 1, "no live process 1"),
+        ("dance 0", 2, "is no command"),
+        ("heal all", 0, ""),
+        ("reap", 0, "0 claims"),
+    ] {
+        let (status, text) = run(words);
+        assert_eq!(status, Some(code), "{words}: {text}");
+        assert!(text.contains(says), "{words}: {text}");
+    }
+    let devices = rig.machine.devices().expect("devices");
+    assert!(devices.iter().all(|d| !d.lost && d.leaked_bytes == 0));
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpuloom_nvml_sim::{DeviceSnapshot, LIBRARY_FILE, Machine, STATE_ENV, SimError};
@@ -14,7 +15,11 @@ const SEED: u64 = 7;
 pub(crate) struct Rig {
     folder: tempfile::TempDir,
     pub(crate) machine: Machine,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// The loaded library and the environment are one per process: tests that share one take turns.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// The cdylib: test runners leave it in `deps`; a plain build puts it one folder higher.
 pub(crate) fn library() -> PathBuf {
@@ -32,10 +37,15 @@ pub(crate) fn library() -> PathBuf {
 
 impl Rig {
     pub(crate) fn new(spec: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("machine.state");
         let machine = Machine::create(&path, &spec.parse().expect("spec"), SEED).expect("machine");
-        Self { folder, machine }
+        Self {
+            folder,
+            machine,
+            _turn: turn,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -59,10 +69,9 @@ impl Rig {
             .collect()
     }
 
-    /// Loads the simulated library into this process. Each test is a process of its own (nextest);
-    /// under plain `cargo test` run with `--test-threads=1`.
+    /// Loads the simulated library into this process.
     pub(crate) fn nvml(&self) -> Nvml {
-        // SAFETY: no other thread reads the environment at this point of the test.
+        // SAFETY: only tests that hold their turn touch the environment.
         unsafe { std::env::set_var(STATE_ENV, self.state()) };
         Nvml::builder()
             .lib_path(library().as_os_str())
