@@ -27,6 +27,7 @@ pub(crate) fn schema() -> Schema {
     let size = Attribute::int64("size")
         .optional()
         .computed()
+        .use_state_for_unknown()
         .description("How big it is. Left out, it is what it is: an outsider may change it.")
         .validate(validators::between(1, 100));
     let disk = [

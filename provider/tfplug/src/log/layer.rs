@@ -59,11 +59,7 @@ impl<W> Hclog<W> {
         };
         event.record(&mut fields);
         let mut members = fields.members;
-        let module = format!(
-            "provider.{}: {}",
-            self.provider,
-            meta.target().replace("::", ".")
-        );
+        let module = format!("{}.{}", self.provider, meta.target().replace("::", "."));
         // Six digits, always: Terraform takes any other form for plain text.
         let now = Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
