@@ -543,3 +543,14 @@ fn the_injector_does_what_it_says_and_refuses_the_rest() {
     let devices = rig.machine.devices().expect("devices");
     assert!(devices.iter().all(|d| !d.lost && d.leaked_bytes == 0));
 }
+
+#[test]
+fn a_workload_ends_with_its_gpu_and_may_ignore_being_asked_to() {
+    let rig = Rig::new("1xT4");
+    let mut stubborn = rig.workload(&["--duration", "1h", "--on-term", "ignore"]);
+    rig.until("it runs", |d| d[0].used_bytes == GIB);
+    rig::signal(&stubborn, "TERM");
+    rig.machine.inject(0, Fault::Lost).expect("lose");
+    // Had it heeded the signal, it would have exited with 143.
+    assert_eq!(stubborn.wait().expect("wait").code(), Some(4));
+}
