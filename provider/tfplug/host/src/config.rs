@@ -6,6 +6,8 @@ use serde_json::Value as Json;
 use tfplug::{Number, Path, Step, Type, Value};
 
 use crate::HostError;
+use crate::check::value::{each_attribute, nested_objects};
+use crate::check::{Rule, Violation};
 use crate::schema::{AttributeKind, AttributeSchema, BlockSchema, NestedBlockSchema, Nesting};
 
 /// The text that stands for an unknown value in a JSON configuration.
@@ -125,6 +127,49 @@ fn no_blocks(nested: &NestedBlockSchema) -> Value {
 /// [`HostError::Value`] naming the member that the schema lacks or that cannot be converted.
 pub fn from_json(schema: &BlockSchema, json: &Json) -> Result<Value, HostError> {
     block(schema, json, &Path::empty())
+}
+
+/// What Terraform itself misses in a configuration before it asks the provider: required attributes that are null, and
+/// too few or too many blocks.
+#[must_use]
+pub fn missing(schema: &BlockSchema, config: &Value) -> Vec<Violation> {
+    let mut found = Vec::new();
+    each_attribute(
+        schema,
+        config,
+        &Path::empty(),
+        &mut |attribute, value, path| {
+            if attribute.required && value.is_null() {
+                found.push(Violation::new(
+                    Rule::INPUT,
+                    path.to_string(),
+                    "a required attribute is null",
+                ));
+            }
+        },
+    );
+    missing_blocks(schema, config, &Path::empty(), &mut found);
+    found
+}
+
+fn missing_blocks(schema: &BlockSchema, config: &Value, path: &Path, found: &mut Vec<Violation>) {
+    for (name, nested) in &schema.blocks {
+        let (value, path) = (config.get(name), path.attr(name));
+        if !value.is_unknown() {
+            let written = nested_objects(nested.nesting, value, &path);
+            let count = i64::try_from(written.len()).unwrap_or(i64::MAX);
+            if count < nested.min_items || (nested.max_items > 0 && count > nested.max_items) {
+                let message = format!(
+                    "{count} blocks, {} to {} are wanted",
+                    nested.min_items, nested.max_items
+                );
+                found.push(Violation::new(Rule::INPUT, path.to_string(), message));
+            }
+            for (path, one) in written {
+                missing_blocks(&nested.block, one, &path, found);
+            }
+        }
+    }
 }
 
 fn wrong(path: &Path, reason: impl Into<String>) -> HostError {

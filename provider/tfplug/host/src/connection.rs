@@ -53,7 +53,10 @@ pub struct TlsFacts {
 
 /// Hands out one established stream, once: a provider may unlink its socket after the first connection.
 #[derive(Clone)]
-struct Once(Arc<Mutex<Option<TokioIo<Box<dyn Stream>>>>>);
+struct Once(Arc<Mutex<Option<Established>>>);
+
+/// A connected stream as hyper wants it.
+type Established = TokioIo<Box<dyn Stream>>;
 
 // === impl Connection ===
 
@@ -169,7 +172,7 @@ pub(crate) const SHUTDOWN: Empty = Empty {};
 // === impl Once ===
 
 impl tower::Service<Uri> for Once {
-    type Response = TokioIo<Box<dyn Stream>>;
+    type Response = Established;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

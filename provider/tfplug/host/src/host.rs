@@ -326,7 +326,7 @@ pub(crate) fn encode_as(ty: &Type, value: &Value) -> Result<wire::DynamicValue, 
         reason: source.to_string(),
     })?;
     Ok(wire::DynamicValue {
-        msgpack: msgpack.into(),
+        msgpack,
         ..wire::DynamicValue::default()
     })
 }

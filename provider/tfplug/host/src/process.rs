@@ -25,7 +25,7 @@ pub const MAGIC_COOKIE_VALUE: &str =
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The longest handshake line read, in bytes.
 const MAX_HANDSHAKE_BYTES: u64 = 64 * 1024;
-/// The most stderr kept per process, in lines; later lines are counted only.
+/// The most stderr kept per process, in lines; later lines are dropped.
 const MAX_LOG_LINES: usize = 100_000;
 
 /// How a provider process is started. The default is what Terraform does.

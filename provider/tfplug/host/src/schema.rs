@@ -168,7 +168,7 @@ impl ProviderSchema {
             data_sources: objects(&raw.data_source_schemas)?,
             ephemeral: objects(&raw.ephemeral_resource_schemas)?,
             functions,
-            capabilities: raw.server_capabilities.clone().unwrap_or_default(),
+            capabilities: raw.server_capabilities.unwrap_or_default(),
             raw,
         })
     }

@@ -64,7 +64,8 @@ impl Cli {
     /// # Errors
     /// [`HostError::Terraform`] with [`MISSING`] when it is not on PATH; [`HostError::Io`] without a temporary directory.
     pub fn new() -> Result<Self, HostError> {
-        let terraform = find().ok_or_else(|| HostError::Terraform(MISSING.to_owned()))?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let terraform = find(&path).ok_or_else(|| HostError::Terraform(MISSING.to_owned()))?;
         let dir = tempfile::Builder::new()
             .prefix("tfplug-cli-")
             .tempdir()
@@ -264,10 +265,9 @@ impl Cli {
     }
 }
 
-/// The first `terraform` on PATH.
-fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
+/// The first `terraform` in these directories.
+fn find(path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
         .map(|directory| directory.join("terraform"))
         .find(|file| file.is_file())
 }
@@ -464,5 +464,31 @@ impl Running {
             stderr,
             took: self.started.elapsed(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_terraform_is_noticed_and_the_message_says_where_to_get_it() {
+        let empty = tempfile::tempdir().expect("a directory");
+        assert_eq!(find(empty.path().as_os_str()), None);
+        let file = empty.path().join("terraform");
+        std::fs::write(&file, "").expect("a file");
+        assert_eq!(find(empty.path().as_os_str()), Some(file));
+        assert!(MISSING.contains("https://") && MISSING.contains("PATH"));
+    }
+
+    #[test]
+    fn a_provider_that_is_not_built_is_noticed() {
+        let Ok(cli) = Cli::new() else {
+            panic!("{MISSING}")
+        };
+        let refused = cli
+            .provider("a/b", Path::new("/no/such/binary"))
+            .expect_err("not built");
+        assert!(refused.to_string().contains("build it first"), "{refused}");
     }
 }

@@ -65,3 +65,30 @@ fn a_path_leads_to_something_or_it_does_not() {
         assert_eq!(schema().has_path(&path), leads, "{path}");
     }
 }
+
+#[test]
+fn what_terraform_misses_by_itself_is_told() {
+    let mut schema = schema();
+    if let Some(rule) = schema.blocks.get_mut("rule") {
+        (rule.min_items, rule.max_items) = (1, 2);
+    }
+    let told = |json: serde_json::Value| {
+        let value = from_json(&schema, &json).expect("a configuration");
+        missing(&schema, &value)
+            .into_iter()
+            .map(|one| one.path)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(json!({"name": "a", "rule": [{"port": 1}]})),
+        Vec::<String>::new()
+    );
+    assert_eq!(told(json!({"rule": [{}]})), ["name", "rule[0].port"]);
+    assert_eq!(told(json!({"name": "a"})), ["rule"]);
+    let three = json!({"name": "a", "rule": [{"port": 1}, {"port": 2}, {"port": 3}]});
+    assert_eq!(told(three), ["rule"]);
+    assert_eq!(
+        told(json!({"name": crate::UNKNOWN, "rule": crate::UNKNOWN})),
+        Vec::<String>::new()
+    );
+}

@@ -133,7 +133,7 @@ impl EphemeralDriver<'_> {
         Ok(OpenEphemeral {
             value,
             renew_at: response.renew_at.map(|at| time(at.seconds, at.nanos)),
-            private: response.private.map(|bytes| bytes.to_vec()),
+            private: response.private,
         })
     }
 
@@ -145,7 +145,7 @@ impl EphemeralDriver<'_> {
         let call = "RenewEphemeralResource";
         let request = wire::renew_ephemeral_resource::Request {
             type_name: self.name.clone(),
-            private: open.private.clone().map(Into::into),
+            private: open.private.clone(),
         };
         let answer = self.host.client().renew_ephemeral_resource(request).await;
         let response = answer.map_err(|status| rpc(call, status))?.into_inner();
@@ -153,7 +153,7 @@ impl EphemeralDriver<'_> {
         Ok(OpenEphemeral {
             value: open.value.clone(),
             renew_at: response.renew_at.map(|at| time(at.seconds, at.nanos)),
-            private: response.private.map(|bytes| bytes.to_vec()),
+            private: response.private,
         })
     }
 
@@ -165,7 +165,7 @@ impl EphemeralDriver<'_> {
         let call = "CloseEphemeralResource";
         let request = wire::close_ephemeral_resource::Request {
             type_name: self.name.clone(),
-            private: open.private.map(Into::into),
+            private: open.private,
         };
         let answer = self.host.client().close_ephemeral_resource(request).await;
         let response = answer.map_err(|status| rpc(call, status))?.into_inner();

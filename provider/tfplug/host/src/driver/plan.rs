@@ -74,7 +74,7 @@ impl ResourceDriver<'_> {
                 &self.call(PLAN),
                 check::plan::check_destroy(&planned.unwrap_or_default()),
             )?;
-            plan.private = response.planned_private.to_vec();
+            plan.private = response.planned_private;
         }
         Ok(plan)
     }
@@ -230,7 +230,7 @@ impl ResourceDriver<'_> {
         ));
         let identity = self.decode_identity(response.planned_identity.as_ref())?;
         no_violations(&self.call(PLAN), wrong)?;
-        let private = response.planned_private.to_vec();
+        let private = response.planned_private;
         Ok(Planned {
             value,
             private,
@@ -254,10 +254,7 @@ impl ResourceDriver<'_> {
             )?),
             proposed_new_state: Some(encode_as(&self.ty, proposed)?),
             config: Some(encode_as(&self.ty, config)?),
-            prior_private: prior
-                .map(|state| state.private.clone())
-                .unwrap_or_default()
-                .into(),
+            prior_private: prior.map(|state| state.private.clone()).unwrap_or_default(),
             client_capabilities: Some(CLIENT),
             prior_identity: self
                 .encode_identity(prior.and_then(|state| state.identity.as_ref()))?,
@@ -283,7 +280,7 @@ impl ResourceDriver<'_> {
             )?),
             planned_state: Some(encode_as(&self.ty, planned)?),
             config: Some(encode_as(&self.ty, config)?),
-            planned_private: private.to_vec().into(),
+            planned_private: private.to_vec(),
             planned_identity: self.encode_identity(identity)?,
             ..wire::apply_resource_change::Request::default()
         };
@@ -340,7 +337,7 @@ impl ResourceDriver<'_> {
             (false, true) => None,
             (_, false) => Some(State {
                 value,
-                private: response.private.to_vec(),
+                private: response.private.clone(),
                 identity: identity.or_else(|| prior.and_then(|state| state.identity.clone())),
                 tainted: failed && prior.is_none(),
             }),

@@ -108,6 +108,10 @@ impl ResourceDriver<'_> {
     /// [`HostError::Diagnostics`] when the provider refuses at validate or plan; else as [`ResourceDriver::apply`].
     pub async fn create(&self, config: &Json) -> Result<Applied, HostError> {
         let config = self.config(config)?;
+        no_violations(
+            &self.call("Terraform"),
+            config::missing(&self.schema.block, &config),
+        )?;
         self.validate(&config).await?;
         let plan = self.plan(None, &config).await?;
         self.apply(&plan).await
@@ -119,6 +123,10 @@ impl ResourceDriver<'_> {
     /// As [`ResourceDriver::create`].
     pub async fn update(&self, state: &State, config: &Json) -> Result<(Plan, Applied), HostError> {
         let config = self.config(config)?;
+        no_violations(
+            &self.call("Terraform"),
+            config::missing(&self.schema.block, &config),
+        )?;
         self.validate(&config).await?;
         let fresh = self.refresh(state).await?;
         let plan = self.plan(fresh.as_ref(), &config).await?;
@@ -188,7 +196,7 @@ impl ResourceDriver<'_> {
         let request = wire::read_resource::Request {
             type_name: self.name.clone(),
             current_state: Some(encode_as(&self.ty, &state.value)?),
-            private: state.private.clone().into(),
+            private: state.private.clone(),
             client_capabilities: Some(CLIENT),
             current_identity: self.encode_identity(state.identity.as_ref())?,
             ..wire::read_resource::Request::default()
@@ -220,7 +228,7 @@ impl ResourceDriver<'_> {
         no_violations(&self.call(call), wrong)?;
         Ok(Some(State {
             value,
-            private: response.private.to_vec(),
+            private: response.private,
             identity,
             tainted: state.tainted,
         }))
@@ -314,7 +322,7 @@ impl ResourceDriver<'_> {
         let identity = self.decode_identity(imported.identity.as_ref())?;
         let stub = State {
             value,
-            private: imported.private.to_vec(),
+            private: imported.private.clone(),
             identity,
             tainted: false,
         };
@@ -359,7 +367,7 @@ impl ResourceDriver<'_> {
         let identity = self.decode_identity(response.target_identity.as_ref())?;
         Ok(State {
             value,
-            private: response.target_private.to_vec(),
+            private: response.target_private,
             identity,
             tainted: false,
         })
@@ -432,7 +440,7 @@ impl ResourceDriver<'_> {
 
 fn raw(state: &Json) -> wire::RawState {
     wire::RawState {
-        json: state.to_string().into_bytes().into(),
+        json: state.to_string().into_bytes(),
         ..wire::RawState::default()
     }
 }

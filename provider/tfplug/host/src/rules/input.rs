@@ -208,6 +208,7 @@ impl Subject<'_> {
             found: self.coverage(),
         };
         let value = config::from_json(self.schema, self.config)?;
+        report.found.extend(config::missing(self.schema, &value));
         let said = self.validate(encode(self.schema, &value)?).await?;
         for one in said.iter().filter(|one| one.severity == Severity::Error) {
             report.push(
@@ -296,6 +297,7 @@ impl Subject<'_> {
                 .validate(encode_as(&Type::object(types), &spoiled)?)
                 .await
             {
+                Ok(said) if names_place(name, &said) => {}
                 Ok(said) => found.extend(one_error_at(name, "a value of another type", &said)),
                 Err(HostError::Rpc { status, .. }) => {
                     let message =
@@ -362,6 +364,12 @@ impl Subject<'_> {
         crate::host::no_violations("validation", wrong)?;
         Ok(diagnostics)
     }
+}
+
+/// One error that names the attribute in its text: enough for a value that no Terraform can send.
+fn names_place(name: &str, said: &[tfplug::Diagnostic]) -> bool {
+    let prefix = format!("{name}:");
+    matches!(said, [one] if one.severity == Severity::Error && one.detail.starts_with(&prefix))
 }
 
 /// Exactly one error, at this path.

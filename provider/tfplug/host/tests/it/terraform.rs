@@ -74,8 +74,12 @@ fn terraform_validates_plans_applies_imports_and_destroys() {
     assert_eq!(report["error_count"], json!(0), "{report}");
 
     let plan = cli.plan().expect("a plan");
-    let actions = plan.pointer("/resource_changes/0/change/actions");
-    assert_eq!(actions, Some(&json!(["create"])), "{plan}");
+    let changes = plan["resource_changes"].as_array().expect("changes");
+    let thing = changes
+        .iter()
+        .find(|one| one["address"] == "fixture_thing.a")
+        .expect("the thing");
+    assert_eq!(thing["change"]["actions"], json!(["create"]), "{plan}");
     assert!(
         !plan.to_string().contains("token-of-me"),
         "a secret in the plan"
@@ -239,7 +243,14 @@ fn a_degraded_create_warns_and_is_not_tainted() {
         .expect("it runs")
         .success()
         .expect("a warning is no error");
-    assert_eq!(output.diagnostics("warning").len(), 1, "{}", output.all());
+    assert!(
+        output
+            .diagnostics("warning")
+            .iter()
+            .any(|one| one.starts_with("Degraded")),
+        "{}",
+        output.all()
+    );
     assert!(
         cli.plan_is_empty().expect("a plan"),
         "a tainted object would be replaced"

@@ -11,15 +11,16 @@ use tfplug::proto::go_plugin::grpc_stdio_client::GrpcStdioClient;
 use tfplug::proto::health::HealthCheckRequest;
 use tfplug::proto::health::health_check_response::ServingStatus;
 use tfplug::proto::health::health_client::HealthClient;
-use tfplug_host::{ClientIdentity, Host, HostError, MAGIC_COOKIE_KEY, SpawnOptions};
+use tfplug_host::{ClientIdentity, Host, HostError, MAGIC_COOKIE_KEY, Rule, SpawnOptions};
 
 use crate::{fixture, host, options};
 
 /// A shell that runs `script` with the provider's path as `$0`.
 fn shell(script: &str) -> SpawnOptions {
-    let mut options = SpawnOptions::default();
-    options.args = vec!["-c".into(), script.into(), fixture().into()];
-    options
+    SpawnOptions {
+        args: vec!["-c".into(), script.into(), fixture().into()],
+        ..SpawnOptions::default()
+    }
 }
 
 #[tokio::test]
@@ -331,4 +332,27 @@ async fn what_is_not_there_yet_is_unimplemented() {
         .expect("functions")
         .into_inner();
     assert!(functions.functions.contains_key("double"));
+}
+
+#[tokio::test]
+async fn output_that_terraform_cannot_read_fails_the_shutdown() {
+    for (script, place) in [
+        ("echo not JSON >&2; exec \"$0\"", "stderr"),
+        ("\"$0\"; echo late", "stdout"),
+    ] {
+        let host = Host::spawn(Path::new("/bin/sh"), shell(script))
+            .await
+            .expect(script);
+        host.schema().await.expect("an answer");
+        match host.shutdown().await {
+            Err(HostError::Violations { violations, .. }) => {
+                assert_eq!(violations.len(), 1, "{violations:?}");
+                assert_eq!(
+                    (violations[0].rule, violations[0].path.as_str()),
+                    (Rule::LOG, place)
+                );
+            }
+            other => panic!("{script}: {other:?}"),
+        }
+    }
 }

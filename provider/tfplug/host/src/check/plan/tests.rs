@@ -173,7 +173,7 @@ fn p6_replacement_required_by_nothing() {
         Path::root("name").attr("x"),
         Path::empty(),
     ] {
-        let found = check_requires_replace(&Value::Null, &plan, &[bad.clone()]);
+        let found = check_requires_replace(&Value::Null, &plan, std::slice::from_ref(&bad));
         assert!(
             matches!(&found[..], [one] if one.rule == Rule::P6),
             "{bad}: {found:?}"

@@ -59,8 +59,8 @@ fn i1_importing_what_does_not_exist() {
 fn d1_e1_results_must_be_known_present_and_repeat_the_configuration() {
     let config = value(&json!({"name": "a", "tags": {"k": "v"}, "limits": [{"kind": "x"}]}));
     let good = json!({"name": "a", "tags": {"k": "v"}, "limits": [{"kind": "x", "used": 1}], "id": "1", "size": 4});
-    let all: [(Rule, fn(&BlockSchema, &Value, &Value) -> Vec<Violation>); 2] =
-        [(Rule::D1, check_data), (Rule::E1, check_ephemeral)];
+    type Echo = fn(&BlockSchema, &Value, &Value) -> Vec<Violation>;
+    let all: [(Rule, Echo); 2] = [(Rule::D1, check_data), (Rule::E1, check_ephemeral)];
     for (rule, judge) in all {
         assert_eq!(judge(&schema(), &config, &value(&good)), vec![], "{rule}");
         assert_eq!(judge(&schema(), &config, &Value::Null)[0].rule, rule);
@@ -111,7 +111,7 @@ fn f1_functions_must_be_pure_and_answer_something() {
 fn id1_identities_are_flat_known_and_for_ever() {
     let attribute = |ty: &str, required: bool, optional: bool| IdentityAttribute {
         name: "id".to_owned(),
-        r#type: ty.as_bytes().to_vec().into(),
+        r#type: ty.as_bytes().to_vec(),
         required_for_import: required,
         optional_for_import: optional,
         ..IdentityAttribute::default()
