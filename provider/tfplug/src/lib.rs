@@ -1,4 +1,6 @@
 //! Terraform plugin protocol 6: handshake, mutual TLS, value codec, schema, diagnostics, plan helpers. Knows no GPU.
+//!
+#![doc = include_str!("../README.md")]
 
 mod call;
 mod data_source;
