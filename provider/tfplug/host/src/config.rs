@@ -314,28 +314,7 @@ pub fn plain(ty: &Type, json: &Json, path: &Path) -> Result<Value, HostError> {
     };
     match ty {
         Type::Dynamic => dynamic(json, path),
-        Type::Bool => match json {
-            Json::Bool(flag) => Ok(Value::Bool(*flag)),
-            Json::String(text) if text == "true" || text == "false" => {
-                Ok(Value::Bool(text == "true"))
-            }
-            _ => Err(wrong(path, format!("a bool is required, not {json}"))),
-        },
-        Type::String => match json {
-            Json::String(text) => Ok(Value::String(text.clone())),
-            Json::Number(_) | Json::Bool(_) => Ok(Value::String(json.to_string())),
-            _ => Err(wrong(path, format!("a string is required, not {json}"))),
-        },
-        Type::Number => {
-            let text = match json {
-                Json::Number(number) => number.to_string(),
-                Json::String(text) => text.clone(),
-                _ => return Err(wrong(path, format!("a number is required, not {json}"))),
-            };
-            text.parse::<Number>()
-                .map(Value::Number)
-                .map_err(|source| wrong(path, source.to_string()))
-        }
+        Type::Bool | Type::String | Type::Number => primitive(ty, json, path),
         Type::List(element) => each(element).map(Value::List),
         Type::Set(element) => each(element).map(Value::set_of),
         Type::Map(element) => {
@@ -372,6 +351,26 @@ pub fn plain(ty: &Type, json: &Json, path: &Path) -> Result<Value, HostError> {
             all.collect::<Result<_, HostError>>().map(Value::Object)
         }
     }
+}
+
+fn primitive(ty: &Type, json: &Json, path: &Path) -> Result<Value, HostError> {
+    match (ty, json) {
+        (Type::Bool, Json::Bool(flag)) => Ok(Value::Bool(*flag)),
+        (Type::Bool, Json::String(text)) if text == "true" || text == "false" => {
+            Ok(Value::Bool(text == "true"))
+        }
+        (Type::String, Json::String(text)) => Ok(Value::String(text.clone())),
+        (Type::String, Json::Number(_) | Json::Bool(_)) => Ok(Value::String(json.to_string())),
+        (Type::Number, Json::Number(number)) => number_from(&number.to_string(), path),
+        (Type::Number, Json::String(text)) => number_from(text, path),
+        _ => Err(wrong(path, format!("a {ty} is required, not {json}"))),
+    }
+}
+
+fn number_from(text: &str, path: &Path) -> Result<Value, HostError> {
+    text.parse::<Number>()
+        .map(Value::Number)
+        .map_err(|source| wrong(path, source.to_string()))
 }
 
 /// The value and type that HCL gives a literal: lists are tuples, maps are objects (trap 16).

@@ -84,7 +84,21 @@ pub(crate) fn schema() -> BlockSchema {
             ),
         ),
     ];
-    let blocks = [
+    BlockSchema {
+        attributes: attributes
+            .into_iter()
+            .map(|(name, one)| (name.to_owned(), one))
+            .collect(),
+        blocks: blocks()
+            .into_iter()
+            .map(|(name, one)| (name.to_owned(), one))
+            .collect(),
+        description: "A thing.".to_owned(),
+    }
+}
+
+fn blocks() -> [(&'static str, NestedBlockSchema); 4] {
+    [
         (
             "rule",
             nested(Nesting::List, &[("port", plain("r", Type::Number))]),
@@ -113,16 +127,5 @@ pub(crate) fn schema() -> BlockSchema {
                 ],
             ),
         ),
-    ];
-    BlockSchema {
-        attributes: attributes
-            .into_iter()
-            .map(|(name, one)| (name.to_owned(), one))
-            .collect(),
-        blocks: blocks
-            .into_iter()
-            .map(|(name, one)| (name.to_owned(), one))
-            .collect(),
-        description: "A thing.".to_owned(),
-    }
+    ]
 }

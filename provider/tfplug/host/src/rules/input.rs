@@ -11,6 +11,7 @@ use super::{Report, findings};
 use crate::check::value::each_attribute;
 use crate::check::{self, Rule, Violation};
 use crate::diagnostics::{decode, describe};
+use crate::driver::ResourceDriver;
 use crate::host::{CLIENT, encode, encode_as, rpc};
 use crate::schema::{AttributeKind, AttributeSchema, BlockSchema};
 use crate::{Host, HostError, State, config};
@@ -72,9 +73,22 @@ pub(super) async fn check_resource(
     let mut report = Report {
         found: subject.check().await?,
     };
+    plans(&driver, fixture, place, &mut report).await?;
+    Ok(report.found)
+}
+
+/// What the plan of a new object must hold: deterministic, with every attribute unknown once, refusing what it should,
+/// and null for a destroy.
+async fn plans(
+    driver: &ResourceDriver<'_>,
+    fixture: &ResourceFixture,
+    place: &str,
+    report: &mut Report,
+) -> Result<(), HostError> {
+    let schema = &driver.schema().block;
     let value = driver.config(&fixture.config)?;
     each_attribute(
-        &schema,
+        schema,
         &value,
         &Path::empty(),
         &mut |attribute, value, path| {
@@ -95,7 +109,7 @@ pub(super) async fn check_resource(
     {
         report.push(Rule::P9, "", "planning twice gives two different plans");
     }
-    for (path, unknown) in unknowns(&schema, &value) {
+    for (path, unknown) in unknowns(schema, &value) {
         let place = format!("{place}.{path}");
         if let Err(error) = driver.plan(None, &unknown).await {
             let found = findings(error).into_iter();
@@ -110,6 +124,22 @@ pub(super) async fn check_resource(
             );
         }
     }
+    refused_by_plan(driver, fixture, report).await?;
+    let gone = State {
+        value: first.planned.unknown_as_null(),
+        private: first.private,
+        identity: None,
+        tainted: false,
+    };
+    driver.plan_destroy(&gone).await?;
+    Ok(())
+}
+
+async fn refused_by_plan(
+    driver: &ResourceDriver<'_>,
+    fixture: &ResourceFixture,
+    report: &mut Report,
+) -> Result<(), HostError> {
     for bad in fixture.bad.iter().filter(|bad| bad.at_plan) {
         let value = driver.config(&put(&fixture.config, &bad.path, &bad.value))?;
         let said = match driver.plan(None, &value).await {
@@ -123,14 +153,7 @@ pub(super) async fn check_resource(
             &said,
         ));
     }
-    let gone = State {
-        value: first.planned.unknown_as_null(),
-        private: first.private,
-        identity: None,
-        tainted: false,
-    };
-    driver.plan_destroy(&gone).await?;
-    Ok(report.found)
+    Ok(())
 }
 
 pub(super) async fn check_data_source(

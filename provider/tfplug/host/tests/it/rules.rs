@@ -9,7 +9,7 @@ use tfplug_host::rules::{
 
 use crate::host;
 
-fn fixtures() -> Fixtures {
+fn thing() -> ResourceFixture {
     let config = json!({
         "name": "a", "note": "n", "secret": "s", "tags": {"k": "v"}, "limits": [{"kind": "gpu"}], "rule": [{"port": 1}],
         "local": {"path": "/p"}, "timeouts": {"create": "10m"}
@@ -18,7 +18,7 @@ fn fixtures() -> Fixtures {
     changed["note"] = json!("other");
     let mut renamed = changed.clone();
     renamed["name"] = json!("b");
-    let thing = ResourceFixture {
+    ResourceFixture {
         config: config.clone(),
         bad: vec![
             Bad::new("name", ""),
@@ -43,11 +43,14 @@ fn fixtures() -> Fixtures {
         updates: vec![Update::in_place(changed), Update::replace(renamed)],
         import_id: Some("${name}"),
         import_ignore: vec!["timeouts"],
-    };
+    }
+}
+
+fn fixtures() -> Fixtures {
     Fixtures {
         provider: json!({}),
         provider_bad: vec![Bad::new("dir", "relative")],
-        resources: [("fixture_thing".to_owned(), thing)].into(),
+        resources: [("fixture_thing".to_owned(), thing())].into(),
         data_sources: [(
             "fixture_things".to_owned(),
             EphemeralFixture {
@@ -94,12 +97,17 @@ async fn a_sound_provider_keeps_every_rule() {
         .await
         .expect("it can be asked");
     assert_eq!(found, vec![]);
-    let left: Vec<_> = std::fs::read_dir(dir.path())
+    let mut left: Vec<_> = std::fs::read_dir(dir.path())
         .expect("the directory")
         .flatten()
         .map(|e| e.file_name())
         .collect();
-    assert_eq!(left, ["secret-seen"], "nothing is left of what was applied");
+    left.sort();
+    assert_eq!(
+        left,
+        ["opened", "secret-seen"],
+        "nothing is left of what was applied"
+    );
 }
 
 #[tokio::test]

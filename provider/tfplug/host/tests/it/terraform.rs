@@ -95,6 +95,11 @@ fn terraform_validates_plans_applies_imports_and_destroys() {
         !dir.path().join("me.ticket").exists(),
         "the ephemeral resource was closed"
     );
+    let opened = std::fs::read_to_string(dir.path().join("opened")).expect("opened at all");
+    assert!(
+        opened.lines().count() >= 2,
+        "opened in the plan and again in the apply: {opened:?}"
+    );
     let outputs = cli
         .run(&["output", "-json"])
         .expect("it runs")
@@ -110,6 +115,16 @@ fn terraform_validates_plans_applies_imports_and_destroys() {
         "apply is not followed by an empty plan"
     );
 
+    updates_and_imports(&cli);
+    cli.destroy()
+        .expect("it runs")
+        .success()
+        .expect("it destroys");
+    assert!(!dir.path().join("a.json").exists());
+    assert_eq!(cli.resources().expect("a state"), vec![]);
+}
+
+fn updates_and_imports(cli: &Cli) {
     let update = cli
         .run(&["apply", "-auto-approve", "-no-color", "-var", "note=other"])
         .expect("it runs");
@@ -150,13 +165,6 @@ fn terraform_validates_plans_applies_imports_and_destroys() {
         "import is not followed by an empty plan: {}",
         plan.all()
     );
-
-    cli.destroy()
-        .expect("it runs")
-        .success()
-        .expect("it destroys");
-    assert!(!dir.path().join("a.json").exists());
-    assert_eq!(cli.resources().expect("a state"), vec![]);
 }
 
 #[test]
