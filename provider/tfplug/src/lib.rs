@@ -1,6 +1,7 @@
 //! Terraform plugin protocol 6: handshake, mutual TLS, value codec, schema, diagnostics, plan helpers. Knows no GPU.
 //!
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod call;
 mod data_source;

@@ -1,4 +1,5 @@
 //! The messages, clients and servers of the wire, generated from `proto/`.
+#![expect(missing_docs, reason = "the .proto files say what there is to say")]
 #![expect(clippy::allow_attributes, reason = "the generators write allow")]
 
 /// Terraform plugin protocol 6.11.
