@@ -1,0 +1,253 @@
+//! One implementation for every object that is declared to the lead and has no machines of its own.
+
+use gpuloom_cloud::failpoint;
+use gpuloom_fleet::Kind;
+use tfplug::{
+    ApplyCtx, Diagnostics, IdentitySchema, ImportCtx, PlanCtx, ReadCtx, ReadOutcome, Resource,
+    Schema, ValidateCtx, Value, async_trait,
+};
+
+use super::attributes::{
+    fleet_attribute, generation_attribute, identity_of_object, name_attribute, object_identity,
+};
+use crate::configure::Settings;
+use crate::convert::{self, Connection};
+use crate::lead::{Lead, Unreachable, is_silence};
+use crate::lost::FleetEnd;
+use crate::{import, lost, say};
+
+/// A kind of declared object: its name, its own attributes, and how both read is in `convert`.
+pub(super) struct Declared {
+    kind: Kind,
+    own_schema: fn() -> Schema,
+}
+
+// === impl Declared ===
+
+impl Declared {
+    pub(super) const fn new(kind: Kind, own_schema: fn() -> Schema) -> Self {
+        Self { kind, own_schema }
+    }
+
+    fn what(&self, value: &Value) -> String {
+        what(self.kind, value)
+    }
+}
+
+/// `quota research`, for messages.
+pub(super) fn what(kind: Kind, value: &Value) -> String {
+    let name = value.get("name").as_str().unwrap_or("?");
+    format!("{} {name}", kind.as_str().replace('_', " "))
+}
+
+/// The connection of a planned or stored object.
+pub(super) fn connection(value: &Value) -> Result<Connection, Diagnostics> {
+    Ok(Connection::read(&value.view().attr("fleet"))?)
+}
+
+/// Declares the object of `planned` and returns its generation; 0 expects that it does not exist.
+pub(super) async fn declare(
+    settings: &Settings,
+    lead: &Lead,
+    kind: Kind,
+    planned: &Value,
+    expected: u64,
+) -> Result<u64, Diagnostics> {
+    let doing = if expected == 0 { "create" } else { "change" };
+    let object = convert::object(kind, planned).map_err(|p| convert::diagnostics(&p))?;
+    failpoint::hit("provider.declare.before");
+    let reply = lead
+        .declare(&object, &settings.owner, &settings.session, expected)
+        .await;
+    failpoint::hit("provider.declare.after");
+    let reply = reply.map_err(|error| {
+        let import = import::hint(kind, planned);
+        say::failed(
+            &format!("Cannot {doing} {}", what(kind, planned)),
+            &error,
+            import.as_deref(),
+        )
+    })?;
+    Ok(reply.generation)
+}
+
+/// The generation in a stored object; 0 where none is known.
+pub(super) fn generation(state: &Value) -> u64 {
+    state.get("generation").as_u64().unwrap_or(0)
+}
+
+/// True when both name the same fleet, or the planned one is not known yet.
+pub(super) fn same_fleet(prior: &Value, planned: &Value) -> bool {
+    let (old, new) = (prior.get("fleet").get("id"), planned.get("fleet").get("id"));
+    !new.is_unknown() && old == new
+}
+
+/// Plans the stored value of computed attributes again when nothing else changes.
+pub(super) fn plan_wording(kind: Kind, ctx: &mut PlanCtx, computed: &[&str]) {
+    if ctx.is_create() {
+        return;
+    }
+    let changes = convert::keep_wording(kind, &mut ctx.planned, &ctx.prior);
+    if !changes && same_fleet(&ctx.prior, &ctx.planned) {
+        for name in computed {
+            let stored = ctx.prior.get(name).clone();
+            ctx.planned.set(name, stored);
+        }
+    }
+}
+
+/// The problems of a configuration that can be told already.
+pub(super) fn validate(kind: Kind, config: &Value) -> Result<(), Diagnostics> {
+    let problems = convert::check(kind, config);
+    if problems.0.is_empty() {
+        return Ok(());
+    }
+    Err(convert::diagnostics(&problems))
+}
+
+#[async_trait]
+impl Resource for Declared {
+    fn name(&self) -> &str {
+        self.kind.as_str()
+    }
+
+    fn schema(&self) -> Schema {
+        (self.own_schema)()
+            .attribute(fleet_attribute())
+            .attribute(name_attribute(&self.kind.as_str().replace('_', " ")))
+            .attribute(generation_attribute())
+    }
+
+    fn identity_schema(&self) -> Option<IdentitySchema> {
+        Some(object_identity())
+    }
+
+    fn identity(&self, state: &Value) -> Option<Value> {
+        identity_of_object(state)
+    }
+
+    async fn validate(&self, ctx: &mut ValidateCtx) -> Result<(), Diagnostics> {
+        validate(self.kind, &ctx.config)
+    }
+
+    async fn plan(&self, ctx: &mut PlanCtx) -> Result<(), Diagnostics> {
+        plan_wording(self.kind, ctx, &["generation"]);
+        Ok(())
+    }
+
+    async fn create(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
+        let settings = ctx.data::<Settings>()?;
+        let lead = settings.lead(&connection(&ctx.planned)?).await?;
+        let generation = declare(&settings, &lead, self.kind, &ctx.planned, 0).await?;
+        ctx.save(ctx.planned.clone().with("generation", generation));
+        Ok(())
+    }
+
+    async fn read(&self, ctx: &mut ReadCtx) -> Result<ReadOutcome, Diagnostics> {
+        let settings = ctx.data::<Settings>()?;
+        let connection = connection(&ctx.state)?;
+        let lead = match settings.reach(&connection).await {
+            Ok(lead) => lead,
+            Err(unreachable) => return keep(self.kind, ctx, unreachable),
+        };
+        let name = ctx.state.view().attr("name").str()?.to_owned();
+        match lead.object(self.kind, &name).await {
+            Ok(Some(found)) => {
+                let mut state = ctx.state.clone();
+                convert::write(&found.object, &mut state);
+                state.set("generation", found.generation);
+                Ok(ReadOutcome::State(state))
+            }
+            Ok(None) => Ok(ReadOutcome::Gone),
+            Err(error) if is_silence(&error) => {
+                keep(self.kind, ctx, Unreachable::Silent(error.to_string()))
+            }
+            Err(error) => {
+                let tried = format!("Cannot read {}", self.what(&ctx.state));
+                Err(say::failed(&tried, &error, None))
+            }
+        }
+    }
+
+    async fn update(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
+        let settings = ctx.data::<Settings>()?;
+        let connection = connection(&ctx.planned)?;
+        let same = same_fleet(&ctx.prior, &ctx.planned);
+        let object =
+            |v: &Value| convert::object(self.kind, v).map_err(|p| convert::diagnostics(&p));
+        let stands = generation(&ctx.prior);
+        if same && object(&ctx.planned)? == object(&ctx.prior)? {
+            // Only the way to the fleet changed: nothing to tell its lead.
+            ctx.save(ctx.planned.clone().with("generation", stands));
+            return Ok(());
+        }
+        let expected = if same { stands } else { 0 };
+        let lead = settings.lead(&connection).await?;
+        let generation = declare(&settings, &lead, self.kind, &ctx.planned, expected).await?;
+        ctx.save(ctx.planned.clone().with("generation", generation));
+        Ok(())
+    }
+
+    async fn delete(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
+        let settings = ctx.data::<Settings>()?;
+        let connection = connection(&ctx.prior)?;
+        let what = self.what(&ctx.prior);
+        let name = ctx.prior.view().attr("name").str()?.to_owned();
+        let gone = match settings.reach(&connection).await {
+            Ok(lead) => {
+                failpoint::hit("provider.withdraw.before");
+                let reply = lead
+                    .withdraw(self.kind, &name, generation(&ctx.prior), false)
+                    .await;
+                failpoint::hit("provider.withdraw.after");
+                match reply {
+                    Ok(_) => return Ok(()),
+                    Err(error) if is_silence(&error) => Unreachable::Silent(error.to_string()),
+                    Err(error) => {
+                        return Err(say::failed(&format!("Cannot destroy {what}"), &error, None));
+                    }
+                }
+            }
+            Err(unreachable) => unreachable,
+        };
+        match lost::end_of(&settings, &connection, gone).await? {
+            FleetEnd::Gone => Ok(()),
+            FleetEnd::Stopped { data_dir } => {
+                ctx.warn(
+                    format!("The fleet's lead does not run; {what} was dropped from the state only"),
+                    format!(
+                        "It is still in the lead's store in {data_dir} and comes back if the lead is started \
+                         again. Destroying the fleet removes it for good."
+                    ),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn import(&self, ctx: &mut ImportCtx) -> Result<Value, Diagnostics> {
+        import::object(ctx).await
+    }
+}
+
+/// Keeps the stored state of an object whose lead cannot be asked, and says so.
+pub(super) fn keep(
+    kind: Kind,
+    ctx: &mut ReadCtx,
+    unreachable: Unreachable,
+) -> Result<ReadOutcome, Diagnostics> {
+    match unreachable {
+        Unreachable::Silent(why) => {
+            let state = ctx.state.clone();
+            ctx.warn(
+                format!(
+                    "The fleet's lead does not answer; the state of {} is kept as it was",
+                    what(kind, &state)
+                ),
+                why,
+            );
+            Ok(ReadOutcome::State(state))
+        }
+        Unreachable::Refused(diagnostics) => Err(diagnostics),
+    }
+}
