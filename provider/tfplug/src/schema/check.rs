@@ -33,9 +33,12 @@ pub(super) fn schema(schema: &Schema) -> Result<(), Vec<SchemaError>> {
     if schema.version() < 0 {
         checker.broken(&Path::empty(), "the version must not be negative");
     }
+    // What the provider alone sets is never written in a block, so the language cannot take it for its own.
+    let written = |a: &&Attribute| a.is_required() || a.is_optional();
     let names = schema
         .attribute_list()
         .iter()
+        .filter(written)
         .map(Attribute::name)
         .chain(schema.block_list().iter().map(Block::name));
     for name in names.filter(|name| RESERVED.contains(name)) {
@@ -245,6 +248,7 @@ mod tests {
     fn a_sound_schema_passes() {
         let schema = Schema::new(1)
             .attribute(Attribute::string("id").computed())
+            .attribute(Attribute::string("connection").computed())
             .attribute(Attribute::string("secret").optional().write_only())
             .attribute(
                 Attribute::object("o", [Attribute::int64("n").optional().default(3)]).optional(),

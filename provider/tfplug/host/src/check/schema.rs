@@ -62,6 +62,8 @@ pub fn check(schema: &wire::Schema, path: &str, reserved: &[&str], found: &mut V
     let names = block
         .attributes
         .iter()
+        // What the provider alone sets is never written, so the language cannot take it for its own.
+        .filter(|one| one.required || one.optional)
         .map(|one| &one.name)
         .chain(block.block_types.iter().map(|one| &one.type_name));
     for name in names.filter(|name| reserved.contains(&name.as_str())) {
