@@ -121,11 +121,13 @@ fn no_blocks(nested: &NestedBlockSchema) -> Value {
 }
 
 /// Builds a configuration from what a person would write, as JSON: missing attributes become null, missing blocks empty,
-/// [`UNKNOWN`] unknown; numbers and booleans become text where text is wanted, as in HCL.
+/// [`UNKNOWN`] unknown; numbers and booleans become text where text is wanted, as in HCL. JSON null is an empty block.
 ///
 /// # Errors
 /// [`HostError::Value`] naming the member that the schema lacks or that cannot be converted.
 pub fn from_json(schema: &BlockSchema, json: &Json) -> Result<Value, HostError> {
+    let nothing = Json::Object(serde_json::Map::new());
+    let json = if json.is_null() { &nothing } else { json };
     block(schema, json, &Path::empty())
 }
 

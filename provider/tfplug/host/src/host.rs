@@ -83,9 +83,9 @@ impl Host {
     /// # Errors
     /// As [`Host::shutdown`], [`Host::spawn`] and [`Host::configure`].
     pub async fn restart(&mut self) -> Result<(), HostError> {
+        self.end().await?;
         let next = Self::spawn(&self.binary, self.options.clone()).await?;
-        let last = self.replace(next);
-        last.shutdown().await?;
+        drop(self.replace(next));
         self.configure_again().await
     }
 
@@ -268,6 +268,10 @@ impl Host {
     /// [`HostError::Timeout`] when it is not gone after [`SHUTDOWN_GRACE`], where go-plugin kills; it is killed here too.
     /// [`HostError::Violations`] when stderr has a line that Terraform cannot read, or stdout has anything at all.
     pub async fn shutdown(mut self) -> Result<(Duration, ExitStatus), HostError> {
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<(Duration, ExitStatus), HostError> {
         let started = Instant::now();
         // The process may be gone before its answer is out.
         self.connection.controller().shutdown(SHUTDOWN).await.ok();

@@ -9,6 +9,10 @@ use crate::check::fixture::schema;
 fn what_is_left_out_is_null_and_blocks_are_empty() {
     let value = from_json(&schema(), &json!({"name": "a"})).expect("a configuration");
     assert_eq!(value.get("note"), &Value::Null);
+    assert_eq!(
+        from_json(&schema(), &Json::Null).expect("an empty block"),
+        empty_block(&schema())
+    );
     assert_eq!(value.get("rule"), &Value::List(vec![]));
     assert_eq!(value.get("member"), &Value::Set(vec![]));
     assert_eq!(value.get("zone"), &Value::Map(BTreeMap::new()));

@@ -23,7 +23,12 @@ fn sources(folder: &Path, into: &mut String) {
 fn each_of_the_30_traps_names_tests_that_exist() {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = String::new();
-    for folder in [host.join("src"), host.join("tests"), host.join("../src")] {
+    for folder in [
+        host.join("src"),
+        host.join("tests"),
+        host.join("../src"),
+        host.join("../tests"),
+    ] {
         sources(&folder, &mut all);
     }
     let mut covered = BTreeMap::new();
