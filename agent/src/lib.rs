@@ -1,1 +1,5 @@
-//! stub
+//! The daemon: the only place where clocks tick, sockets open and devices are touched.
+
+pub mod config;
+pub mod launch;
+pub mod lead;
