@@ -47,8 +47,7 @@ pub async fn join(
         csr_der,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    // A join token is good for one certificate: the lead answers a repetition with the same key
-    // again, so that a lost answer does not lose the token.
+    // Repeating is safe: a lead that has used the token up answers with a refusal.
     let reply = client
         .call(
             Repeat::Safe,
