@@ -1,6 +1,7 @@
 //! One provider process and the calls that Terraform core makes to it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path as FilePath, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -98,6 +99,12 @@ impl Host {
         let next = Self::spawn(&self.binary, self.options.clone()).await?;
         drop(self.replace(next));
         self.configure_again().await
+    }
+
+    /// Sets an environment variable for the processes that [`Host::restart`] and [`Host::kill_and_restart`] start: a test
+    /// ends one process by a failpoint and goes on without it.
+    pub fn set_env(&mut self, key: impl Into<OsString>, value: impl Into<OsString>) {
+        self.options.env.push((key.into(), value.into()));
     }
 
     fn replace(&mut self, mut next: Self) -> Self {

@@ -18,7 +18,7 @@ pub struct Fixtures {
     /// Managed resources by type name.
     pub resources: BTreeMap<String, ResourceFixture>,
     /// Data sources by type name.
-    pub data_sources: BTreeMap<String, EphemeralFixture>,
+    pub data_sources: BTreeMap<String, DataSourceFixture>,
     /// Ephemeral resources by type name.
     pub ephemeral: BTreeMap<String, EphemeralFixture>,
     /// Functions by name.
@@ -46,7 +46,7 @@ pub struct ResourceFixture {
 
 /// One data source or ephemeral resource type.
 #[derive(Debug, Clone, Default)]
-pub struct EphemeralFixture {
+pub struct DataSourceFixture {
     /// A valid configuration.
     pub config: Json,
     /// Bad values, as in [`ResourceFixture::bad`].
@@ -56,6 +56,9 @@ pub struct EphemeralFixture {
     /// Whether the environment can read or open it.
     pub apply: bool,
 }
+
+/// One ephemeral resource type: the same as a data source's.
+pub type EphemeralFixture = DataSourceFixture;
 
 /// One function.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,9 @@ use serde_json::Value as Json;
 use tfplug::proto::tfplugin6 as wire;
 use tfplug::{Path, Severity, Type, Value};
 
-use super::fixture::{Bad, EphemeralFixture, Fixtures, ResourceFixture, put, schema_path};
+use super::fixture::{
+    Bad, DataSourceFixture, EphemeralFixture, Fixtures, ResourceFixture, put, schema_path,
+};
 use super::{Report, findings};
 use crate::check::value::each_attribute;
 use crate::check::{self, Rule, Violation};
@@ -159,7 +161,7 @@ async fn refused_by_plan(
 pub(super) async fn check_data_source(
     host: &Host,
     name: &str,
-    fixture: &EphemeralFixture,
+    fixture: &DataSourceFixture,
     place: &str,
 ) -> Result<Vec<Violation>, HostError> {
     let driver = host.data_source(name).await?;

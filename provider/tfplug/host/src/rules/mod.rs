@@ -10,7 +10,8 @@ mod life;
 use std::collections::BTreeSet;
 
 pub use fixture::{
-    Bad, BadCall, Call, EphemeralFixture, Fixtures, FunctionFixture, ResourceFixture, Update,
+    Bad, BadCall, Call, DataSourceFixture, EphemeralFixture, Fixtures, FunctionFixture,
+    ResourceFixture, Update,
 };
 
 use crate::check::{self, Rule, Violation};

@@ -145,7 +145,7 @@ async fn a_panic_before_anything_was_made_leaves_no_state_and_no_status() {
 
 #[tokio::test]
 async fn an_exit_in_create_is_a_status_that_loses_the_object() {
-    let (host, dir) = host("exit-in-create").await;
+    let (mut host, dir) = host("exit-in-create").await;
     let lost = thing(&host)
         .await
         .create(&json!({"name": "a"}))
@@ -165,6 +165,19 @@ async fn an_exit_in_create_is_a_status_that_loses_the_object() {
         dir.path().join("a.json").exists(),
         "this is the orphan that the trap is about"
     );
+    host.set_env("FIXTURE_MODE", "");
+    host.kill_and_restart()
+        .await
+        .expect("a new process without the fault");
+    let state = create(&host, json!({"name": "a"}))
+        .await
+        .state()
+        .expect("adopted");
+    thing(&host)
+        .await
+        .settled(&state, &json!({"name": "a"}))
+        .await
+        .expect("an empty plan");
 }
 
 #[tokio::test]

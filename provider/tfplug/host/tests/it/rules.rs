@@ -3,8 +3,8 @@
 use serde_json::json;
 use tfplug_host::Rule;
 use tfplug_host::rules::{
-    Bad, BadCall, Call, EphemeralFixture, Fixtures, FunctionFixture, ResourceFixture, Update,
-    check_provider,
+    Bad, BadCall, Call, DataSourceFixture, EphemeralFixture, Fixtures, FunctionFixture,
+    ResourceFixture, Update, check_provider,
 };
 
 use crate::host;
@@ -53,7 +53,7 @@ fn fixtures() -> Fixtures {
         resources: [("fixture_thing".to_owned(), thing())].into(),
         data_sources: [(
             "fixture_things".to_owned(),
-            EphemeralFixture {
+            DataSourceFixture {
                 config: json!({}),
                 bad: vec![Bad::new("prefix", "toolong")],
                 free: vec![],
@@ -117,7 +117,7 @@ async fn what_has_no_fixture_is_a_violation() {
     some.resources.clear();
     some.functions.clear();
     some.data_sources
-        .insert("fixture_nothing".to_owned(), EphemeralFixture::default());
+        .insert("fixture_nothing".to_owned(), DataSourceFixture::default());
     some.provider_bad.clear();
     let ephemeral = some
         .ephemeral
