@@ -1,6 +1,8 @@
 //! Identities: what names an object for ever, outside of its state.
 
+use crate::path::Path;
 use crate::proto::tfplugin6 as pb;
+use crate::schema::{SchemaError, is_name};
 use crate::value::{Type, Value};
 
 /// The flat schema of an identity.
@@ -106,6 +108,23 @@ impl IdentitySchema {
         Some(Value::object(members))
     }
 
+    /// Breaches of the rule that identities are flat, with names that Terraform takes.
+    #[must_use]
+    pub fn internal_validate(&self) -> Vec<SchemaError> {
+        let primitive = |ty: &Type| matches!(ty, Type::Bool | Type::Number | Type::String);
+        let flat =
+            |ty: &Type| matches!(ty, Type::List(element) if primitive(element)) || primitive(ty);
+        let broken = |a: &IdentityAttribute, rule: &str| SchemaError {
+            path: Path::root(a.name.as_str()),
+            rule: rule.to_owned(),
+        };
+        let nested = self.attributes.iter().filter(|a| !flat(&a.ty));
+        let nested = nested.map(|a| broken(a, "an identity holds primitives and lists of them"));
+        let named = self.attributes.iter().filter(|a| !is_name(&a.name));
+        let named = named.map(|a| broken(a, "the name is not one that Terraform takes"));
+        nested.chain(named).collect()
+    }
+
     pub(crate) fn to_proto(&self) -> pb::ResourceIdentitySchema {
         let attribute = |a: &IdentityAttribute| pb::resource_identity_schema::IdentityAttribute {
             name: a.name.clone(),
@@ -146,5 +165,27 @@ impl IdentityAttribute {
     #[must_use]
     pub fn is_required(&self) -> bool {
         self.required
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_flat_and_complete_or_absent() {
+        let schema = IdentitySchema::new(0)
+            .required("name", Type::String, "")
+            .optional("zones", Type::list(Type::String), "");
+        assert_eq!(schema.internal_validate(), vec![]);
+        let state = |name: Value| {
+            Value::object([("name", name), ("zones", Value::Null), ("size", 1.into())])
+        };
+        let expected = Value::object([("name", Value::from("a")), ("zones", Value::Null)]);
+        assert_eq!(schema.value_of(&state("a".into())), Some(expected));
+        assert_eq!(schema.value_of(&state(Value::Null)), None);
+        assert_eq!(schema.value_of(&state(Value::unknown())), None);
+        let deep = IdentitySchema::new(0).required("Deep", Type::map(Type::String), "");
+        assert_eq!(deep.internal_validate().len(), 2);
     }
 }

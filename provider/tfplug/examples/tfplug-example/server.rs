@@ -17,7 +17,7 @@ fn is_name(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
-pub(crate) fn schema() -> Schema {
+fn name_and_size() -> [Attribute; 2] {
     let name = Attribute::string("name")
         .required()
         .description("Names the server for ever.")
@@ -30,6 +30,10 @@ pub(crate) fn schema() -> Schema {
         .use_state_for_unknown()
         .description("How big it is. Left out, it is what it is: an outsider may change it.")
         .validate(validators::between(1, 100));
+    [name, size]
+}
+
+fn disks_and_ports() -> [Attribute; 2] {
     let disk = [
         Attribute::int64("size_gb")
             .required()
@@ -45,6 +49,13 @@ pub(crate) fn schema() -> Schema {
             .default("tcp")
             .validate(validators::one_of(["tcp", "udp"])),
     ];
+    [
+        Attribute::nested_list("disks", disk).optional(),
+        Attribute::nested_set("ports", port).optional(),
+    ]
+}
+
+pub(crate) fn schema() -> Schema {
     let tls = Block::single(
         "tls",
         [Attribute::string("certificate").required().sensitive()],
@@ -52,8 +63,7 @@ pub(crate) fn schema() -> Schema {
     Schema::new(1)
         .description("A make-believe server.")
         .attribute(Attribute::string("id").computed().use_state_for_unknown())
-        .attribute(name)
-        .attribute(size)
+        .attributes(name_and_size())
         .attribute(
             Attribute::string("zone")
                 .optional()
@@ -68,8 +78,7 @@ pub(crate) fn schema() -> Schema {
         .attribute(Attribute::map("labels", Type::String).optional())
         .attribute(Attribute::set("tags", Type::String).optional())
         .attribute(Attribute::dynamic("extra").optional())
-        .attribute(Attribute::nested_list("disks", disk).optional())
-        .attribute(Attribute::nested_set("ports", port).optional())
+        .attributes(disks_and_ports())
         .attribute(
             Attribute::string("password")
                 .optional()

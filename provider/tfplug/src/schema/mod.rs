@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use attribute::{Attribute, AttributeDefault, AttributeKind, Nesting, Replace, ReplaceCtx};
 pub use block::{Block, BlockNesting};
 pub use check::SchemaError;
+pub(crate) use check::is_name;
 pub use config_validators::{
     ConfigValidator, at_least_one_of, conflicts_with, exactly_one_of, required_with,
 };

@@ -7,6 +7,7 @@ use crate::data_source::DataSource;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::ephemeral::EphemeralResource;
 use crate::function::{Function, Signature};
+use crate::identity::IdentitySchema;
 use crate::provider::Provider;
 use crate::resource::Resource;
 use crate::schema::Schema;
@@ -117,6 +118,19 @@ impl Registry {
         self.ephemerals
             .iter()
             .for_each(|(name, kind)| check(name, &kind.schema().0));
+        for (name, kind) in &self.resources {
+            for error in kind
+                .handler
+                .identity_schema()
+                .iter()
+                .flat_map(IdentitySchema::internal_validate)
+            {
+                out.error(
+                    format!("Provider defect: identity of {name}"),
+                    error.to_string(),
+                );
+            }
+        }
         out
     }
 }
