@@ -28,6 +28,7 @@ pub use launcher::{LaunchConfig, Launcher, Order};
 pub use log_read::{LogChunk, LogRequest, MAX_LOG_READERS};
 pub use log_write::{LOG_FILE_BYTES, LOG_FILES};
 pub use process::boot_id;
+pub(crate) use record::now;
 pub use record::{AttemptRecord, Exited, Started, StopRecord};
 pub use shim::shim_main;
 pub use stop::Gone;
