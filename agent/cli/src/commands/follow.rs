@@ -7,7 +7,7 @@ use crate::exit::{CliError, Exit};
 use crate::output::note;
 use crate::render::jobs::ending;
 use crate::submit::SubmitArgs;
-use gpuloom_api::proto::{JobView, LogChunk, ReadLogsRequest};
+use gpuloom_api::proto::{AttemptView, JobView, LogChunk, ReadLogsRequest};
 use gpuloom_api::{CallError, Updates};
 use gpuloom_fleet::JobId;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use std::time::Duration;
 /// How often a lost connection is tried again, one second apart, before `run` gives up.
 const MAX_RECONNECTS: u32 = 60;
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+/// How often output that cannot be read is asked for again.
+const MAX_LOG_FAILURES: u32 = 5;
 /// How long what the job wrote last may take to arrive after its end.
 const LAST_OUTPUT: Duration = Duration::from_secs(10);
 
@@ -27,20 +29,40 @@ struct Follow<'a> {
     log: Option<Log>,
     /// The attempt whose output was shown last.
     shown: u32,
+    /// How often in a row its output could not be read.
+    log_failures: u32,
     cancelled: bool,
     last: Option<JobView>,
+    /// How long to wait before a lost connection is tried again.
+    pause: Duration,
 }
 
 /// The output of one attempt.
 struct Log {
     updates: Updates<LogChunk>,
     attempt: u32,
-    /// Bytes received so far, and bytes still to skip after a reconnection: stdout, stderr.
-    written: [usize; 2],
+    place: Place,
+}
+
+/// How far an attempt's output was shown, in bytes of stdout and stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Place {
+    /// Received since the stream was opened.
+    received: [usize; 2],
+    /// Still to skip: shown before the stream was opened anew.
     skip: [usize; 2],
 }
 
 pub(super) async fn run(s: &Session, args: &SubmitArgs) -> Result<Exit, CliError> {
+    run_with(s, args, RECONNECT_AFTER).await
+}
+
+/// As [`run`], with another pause before a lost connection is tried again.
+pub(super) async fn run_with(
+    s: &Session,
+    args: &SubmitArgs,
+    pause: Duration,
+) -> Result<Exit, CliError> {
     if args.array.is_some() {
         return Err(CliError::Usage(
             "`run` follows one job: use `submit` for an array".to_owned(),
@@ -57,8 +79,10 @@ pub(super) async fn run(s: &Session, args: &SubmitArgs) -> Result<Exit, CliError
         said: String::new(),
         log: None,
         shown: 0,
+        log_failures: 0,
         cancelled: false,
         last: None,
+        pause,
     };
     follow.until_it_ends().await
 }
@@ -86,7 +110,7 @@ impl Follow<'_> {
                 note(&format!("{error}; trying again"));
             }
             tokio::select! {
-                () = tokio::time::sleep(RECONNECT_AFTER) => {}
+                () = tokio::time::sleep(self.pause) => {}
                 _ = tokio::signal::ctrl_c() => return Ok(self.leave()),
             }
         }
@@ -96,8 +120,7 @@ impl Follow<'_> {
     async fn watch(&mut self, failures: &mut u32) -> Result<Exit, CliError> {
         let mut views = self.s.client.watch_job(self.id).await?;
         if let Some(log) = &self.log {
-            let seen = [0, 1].map(|i| log.written[i] + log.skip[i]);
-            self.open_log(log.attempt, seen).await?;
+            self.open_log(log.attempt, log.place.again()).await?;
         }
         loop {
             tokio::select! {
@@ -108,7 +131,7 @@ impl Follow<'_> {
                     }
                     None => break,
                 },
-                chunk = next_chunk(&mut self.log) => self.write(chunk)?,
+                chunk = next_chunk(&mut self.log) => self.write(chunk).await?,
                 _ = tokio::signal::ctrl_c() => {
                     if self.interrupted().await? {
                         return Ok(Exit::INTERRUPTED);
@@ -119,7 +142,7 @@ impl Follow<'_> {
         let drained = async {
             while self.log.is_some() {
                 let chunk = next_chunk(&mut self.log).await;
-                self.write(chunk)?;
+                self.write(chunk).await?;
             }
             Ok::<(), CliError>(())
         };
@@ -164,46 +187,69 @@ impl Follow<'_> {
             note(&format!("job {}: {now}", self.id));
             self.said = now;
         }
-        if self.log.is_none()
-            && let Some(attempt) = to_show(&view, self.shown)
-        {
-            self.open_log(attempt, [0, 0]).await?;
-        }
         self.last = Some(view);
-        Ok(())
+        self.open_next().await
     }
 
-    async fn open_log(&mut self, attempt: u32, skip: [usize; 2]) -> Result<(), CliError> {
+    /// Opens the output of the next attempt that has begun, unless one is being shown.
+    async fn open_next(&mut self) -> Result<(), CliError> {
+        let next = self.last.as_ref().and_then(|v| to_show(v, self.shown));
+        match next {
+            Some(attempt) if self.log.is_none() => self.open_log(attempt, Place::default()).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn open_log(&mut self, attempt: u32, place: Place) -> Result<(), CliError> {
         let request = ReadLogsRequest {
             id: self.id.to_string(),
             follow: true,
             attempt,
             ..ReadLogsRequest::default()
         };
-        let updates = self.s.client.logs(request).await?;
+        let updates = match self.s.client.logs(request).await {
+            Ok(updates) => updates,
+            Err(error) => return self.log_trouble(attempt, error),
+        };
         self.shown = attempt;
         self.log = Some(Log {
             updates,
             attempt,
-            written: [0, 0],
-            skip,
+            place,
         });
         Ok(())
     }
 
-    fn write(&mut self, chunk: Result<Option<LogChunk>, CallError>) -> Result<(), CliError> {
-        let Some(mut chunk) = chunk? else {
-            self.log = None;
-            return Ok(());
+    async fn write(&mut self, chunk: Result<Option<LogChunk>, CallError>) -> Result<(), CliError> {
+        let mut chunk = match chunk {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => {
+                self.log = None;
+                return self.open_next().await;
+            }
+            Err(error) => return self.log_trouble(self.shown, error),
         };
+        self.log_failures = 0;
         if let Some(log) = &mut self.log {
-            let stream = usize::from(chunk.stderr);
-            log.written[stream] += chunk.data.len();
-            let skipped = log.skip[stream].min(chunk.data.len());
-            log.skip[stream] -= skipped;
-            chunk.data.drain(..skipped);
+            log.place.pass(&mut chunk);
         }
         write_chunk(&chunk, self.s.output)
+    }
+
+    /// Output that cannot be read (its node is gone, say) must not keep `run` from the job's end:
+    /// what may pass is tried again a few times, then the attempt's output is given up.
+    fn log_trouble(&mut self, attempt: u32, error: CallError) -> Result<(), CliError> {
+        self.log_failures += 1;
+        if error.is_transient() && self.log_failures <= MAX_LOG_FAILURES {
+            return Err(error.into());
+        }
+        note(&format!(
+            "the output of attempt {attempt} cannot be read: {error}"
+        ));
+        self.log_failures = 0;
+        self.shown = attempt;
+        self.log = None;
+        Ok(())
     }
 
     fn finish(&self, view: &JobView) -> Exit {
@@ -219,6 +265,27 @@ impl Follow<'_> {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// Where to go on when the output is read from its beginning again.
+    fn again(self) -> Self {
+        Self {
+            received: [0, 0],
+            skip: [0, 1].map(|i| self.received[i] + self.skip[i]),
+        }
+    }
+
+    /// Counts a chunk, and leaves in it what was not shown yet.
+    fn pass(&mut self, chunk: &mut LogChunk) {
+        let stream = usize::from(chunk.stderr);
+        let old = self.skip[stream].min(chunk.data.len());
+        self.received[stream] += chunk.data.len();
+        self.skip[stream] -= old;
+        chunk.data.drain(..old);
+    }
+}
+
 /// The next output; never, while no attempt's output is being read.
 async fn next_chunk(log: &mut Option<Log>) -> Result<Option<LogChunk>, CallError> {
     match log {
@@ -227,14 +294,10 @@ async fn next_chunk(log: &mut Option<Log>) -> Result<Option<LogChunk>, CallError
     }
 }
 
-/// The newest attempt that has begun to run, when its output was not shown yet.
+/// The first attempt after `shown` that has begun to run.
 fn to_show(view: &JobView, shown: u32) -> Option<u32> {
-    let begun = view
-        .attempts
-        .iter()
-        .rev()
-        .find(|a| a.started_at_ms.is_some());
-    begun.map(|a| a.number).filter(|n| *n > shown)
+    let begun = |a: &&AttemptView| a.number > shown && a.started_at_ms.is_some();
+    view.attempts.iter().find(begun).map(|a| a.number)
 }
 
 /// Where the job stands, in a few words.
@@ -268,7 +331,6 @@ fn end_of(view: &JobView) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpuloom_api::proto::AttemptView;
 
     fn view(state: &str, exit: Option<i32>, signal: Option<i32>) -> JobView {
         JobView {
@@ -320,6 +382,26 @@ mod tests {
         assert_eq!(to_show(&job, 1), None);
         job.attempts[1].started_at_ms = Some(5);
         assert_eq!(to_show(&job, 1), Some(2));
+        assert_eq!(to_show(&job, 0), Some(1));
+    }
+
+    #[test]
+    fn output_is_shown_once_however_often_it_is_read() {
+        let text = b"0123456789";
+        let mut shown = Vec::new();
+        let mut place = Place::default();
+        for upto in [4, 2, 10] {
+            for piece in text[..upto].chunks(3) {
+                let mut chunk = LogChunk {
+                    stderr: true,
+                    data: piece.to_vec(),
+                };
+                place.pass(&mut chunk);
+                shown.extend(chunk.data);
+            }
+            place = place.again();
+        }
+        assert_eq!(shown, text);
     }
 
     #[test]

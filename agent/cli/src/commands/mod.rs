@@ -159,32 +159,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use gpuloom_api::{CallError, Refusal};
-
-    #[test]
-    fn an_error_is_a_sentence_for_people_and_a_document_for_programs() {
-        let refusal = Refusal::not_found("job", "17", "`gpuloom jobs` lists them");
-        let error = CliError::Call(CallError::Refused(refusal));
-        assert_eq!(
-            complaint(&error, OutputFormat::Table),
-            "gpuloom: there is no job \"17\"; `gpuloom jobs` lists them"
-        );
-        let read: Value =
-            serde_json::from_str(&complaint(&error, OutputFormat::Json)).expect("a document");
-        assert_eq!(read["error"]["code"], "not_found");
-        assert_eq!(read["error"]["exit_code"], 3);
-    }
-
-    #[test]
-    fn every_shell_gets_a_script_that_knows_the_commands() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let script = completion(Cli::command(), shell);
-            assert!(
-                script.contains("cordon") && script.contains("ca-pin"),
-                "{shell}"
-            );
-        }
-    }
-}
+mod tests;
