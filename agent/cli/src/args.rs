@@ -45,7 +45,7 @@ pub struct Globals {
     /// Output for people or for programs
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: OutputFormat,
-    /// Say more on stderr; twice for still more
+    /// Say on stderr which fleet answers, and whom it takes you for
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

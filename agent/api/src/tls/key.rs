@@ -158,6 +158,16 @@ impl KeyAndCertificate {
         })
     }
 
+    /// The certificate in PEM.
+    pub fn certificate_pem(&self) -> String {
+        certificate_to_pem(&self.certificate)
+    }
+
+    /// The CA's certificate in PEM.
+    pub fn ca_pem(&self) -> String {
+        certificate_to_pem(&self.ca)
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone(), self.ca.clone()]
     }

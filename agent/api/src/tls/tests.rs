@@ -67,6 +67,20 @@ fn keys_read_back_and_never_show_their_private_half() {
 }
 
 #[test]
+fn an_identity_reads_back_from_its_three_files() {
+    let own = ca().issue_lead(now()).expect("issued");
+    let (key, certificate, authority) = (own.key.to_pem(), own.certificate_pem(), own.ca_pem());
+    let read = KeyAndCertificate::from_pem(&key, &certificate, &authority).expect("reads");
+    assert_eq!((read.certificate, read.ca), (own.certificate, own.ca));
+    let damaged = KeyAndCertificate::from_pem(&key, "cut off", &authority);
+    let message = damaged.expect_err("no certificate").to_string();
+    assert!(
+        message.starts_with("the certificate does not read"),
+        "{message}"
+    );
+}
+
+#[test]
 fn what_does_not_read_says_what_would() {
     for (text, expected) in [
         ("", "64 hexadecimal digits"),
