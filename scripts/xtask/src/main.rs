@@ -1,1 +1,53 @@
-fn main() {}
+//! Chores of the repository: reference pages, benchmarks and release packages.
+
+mod bench;
+mod docs;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Chores of the repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Write docs/ from the provider's schema and examples/, in the registry's layout.
+    Docs {
+        /// Change nothing; fail when a page is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure: figure, goal, peer and ratio side by side; exit 1 when a goal is missed.
+    Bench {
+        /// One benchmark by name; all of them without one.
+        name: Option<String>,
+        /// Print the rows as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().chore {
+        Chore::Docs { check } => docs::run(&root(), check),
+        Chore::Bench { name, json } => bench::run(name.as_deref(), json),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

@@ -1,0 +1,116 @@
+//! Benchmarks: figure, goal, peer and ratio side by side in one run; SHORT when a goal is missed.
+
+mod build;
+mod fleet;
+mod footprint;
+mod kill;
+mod plan;
+mod start;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    /// The benchmark, then what is measured.
+    pub(crate) name: String,
+    /// What was measured, in `unit`.
+    pub(crate) figure: f64,
+    /// The unit of `figure`, `goal` and `peer`.
+    pub(crate) unit: &'static str,
+    /// The largest figure (or ratio, where there is a peer) that passes; `None`: reported only.
+    pub(crate) goal: Option<f64>,
+    /// What the same run measured of the peer.
+    pub(crate) peer: Option<f64>,
+    /// Inputs and seed.
+    pub(crate) inputs: String,
+}
+
+type Bench = (&'static str, fn() -> Result<Vec<Row>>);
+
+const ALL: [Bench; 4] = [
+    ("provider-start", start::run),
+    ("provider-plan", plan::run),
+    ("agent-footprint", footprint::run),
+    ("kill-latency", kill::run),
+];
+
+/// Runs one benchmark by name, or all of them.
+pub(crate) fn run(name: Option<&str>, json: bool) -> Result<ExitCode> {
+    let chosen: Vec<&Bench> = ALL
+        .iter()
+        .filter(|(n, _)| name.is_none_or(|w| w == *n))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = ALL.iter().map(|(n, _)| *n).collect();
+        bail!(
+            "no benchmark is named {:?}; there are {}",
+            name.unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    let mut rows = Vec::new();
+    for (name, bench) in chosen {
+        eprintln!("== {name}");
+        rows.extend(bench()?);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        table(&rows);
+    }
+    let short = rows.iter().any(|r| r.passes() == Some(false));
+    Ok(if short {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn table(rows: &[Row]) {
+    let number = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n:.2}"));
+    println!(
+        "{:<38} {:>10} {:<8} {:>8} {:>10} {:>7} {:<6} inputs",
+        "name", "figure", "unit", "goal", "peer", "ratio", ""
+    );
+    for r in rows {
+        let verdict = match r.passes() {
+            Some(true) => "PASS",
+            Some(false) => "SHORT",
+            None => "-",
+        };
+        println!(
+            "{:<38} {:>10.2} {:<8} {:>8} {:>10} {:>7} {:<6} {}",
+            r.name,
+            r.figure,
+            r.unit,
+            number(r.goal),
+            number(r.peer),
+            number(r.ratio()),
+            verdict,
+            r.inputs
+        );
+    }
+}
+
+/// The middle of the values; `None` of an empty list.
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+// === impl Row ===
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        self.peer.filter(|p| *p > 0.0).map(|p| self.figure / p)
+    }
+
+    /// With a peer the goal bounds the ratio, else the figure.
+    fn passes(&self) -> Option<bool> {
+        self.goal
+            .map(|goal| self.ratio().unwrap_or(self.figure) <= goal)
+    }
+}
