@@ -44,6 +44,20 @@ fn mount_point() -> Option<PathBuf> {
     })
 }
 
+/// The cgroup that holds jobs where systemd runs the agent: its service has a neighbour of this
+/// name, delegated to us, that outlives a restart of the agent.
+const JOBS_UNIT: &str = "gpuloom-jobs.service";
+
+/// Where the tree goes unless stated: below the delegated neighbour, else below the mount.
+fn default_parent() -> Option<PathBuf> {
+    let mount = mount_point()?;
+    let me = i32::try_from(std::process::id()).ok()?;
+    let own = super::process::cgroup_of(me).unwrap_or_default();
+    let beside = Path::new(own.trim_start_matches('/')).parent();
+    let delegated = mount.join(beside.unwrap_or(Path::new(""))).join(JOBS_UNIT);
+    Some(if delegated.is_dir() { delegated } else { mount })
+}
+
 fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -108,7 +122,7 @@ pub(crate) fn remove(leaf: &Path) -> io::Result<()> {
 
 impl Hierarchy {
     /// Looks at the host and makes `<parent>/gpuloom/<instance>/jobs`; `parent` is the mount point
-    /// of cgroup v2 unless stated. Where that fails there is still a hierarchy: it says why, and
+    /// of cgroup v2, or its `gpuloom-jobs.service` beside the agent's own, unless stated. Where that fails there is still a hierarchy: it says why, and
     /// jobs are held together by [`super::fence::Fence::Marker`].
     pub fn probe(parent: Option<&Path>, instance: &str) -> Self {
         match Self::find(parent, instance) {
@@ -133,7 +147,7 @@ impl Hierarchy {
     fn find(parent: Option<&Path>, instance: &str) -> Result<Self, String> {
         let parent = match parent {
             Some(stated) => stated.to_owned(),
-            None => mount_point().ok_or("cgroup v2 is not mounted")?,
+            None => default_parent().ok_or("cgroup v2 is not mounted")?,
         };
         if !parent.join("cgroup.procs").exists() {
             return Err(format!("{} is not a cgroup v2 directory", parent.display()));
@@ -188,6 +202,11 @@ impl Hierarchy {
             );
         }
         out
+    }
+
+    /// The node's own cgroup, above all of its jobs; `None` without cgroups.
+    pub(crate) fn instance(&self) -> Option<&Path> {
+        self.jobs.as_ref().ok()?.parent()
     }
 
     /// The leaf an attempt's processes would be in; `None` without cgroups.

@@ -213,6 +213,11 @@ impl Launcher {
         &self.inner.boot_id
     }
 
+    /// The cgroup above all of the node's jobs; `None` without cgroups. Killing it kills them.
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.inner.hierarchy.instance()
+    }
+
     pub(super) fn config(&self) -> &LaunchConfig {
         &self.inner.config
     }

@@ -10,13 +10,13 @@ use std::io;
 pub(crate) struct Identity {
     pub(crate) pid: i32,
     /// Clock ticks since boot, field 22 of /proc/PID/stat.
-    pub(crate) starttime: u64,
+    pub(crate) start_time: u64,
 }
 
 struct Stat {
     state: char,
     parent: i32,
-    starttime: u64,
+    start_time: u64,
 }
 
 /// The id of the machine's present boot.
@@ -30,11 +30,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    let starttime = fields.nth(17)?.parse().ok()?;
+    let start_time = fields.nth(17)?.parse().ok()?;
     Some(Stat {
         state,
         parent,
-        starttime,
+        start_time,
     })
 }
 
@@ -112,14 +112,14 @@ pub(crate) fn descendants(root: Option<i32>, also: impl Fn(i32) -> bool) -> Vec<
 impl Identity {
     /// The process `pid` as it is now; `None` when there is none.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        let starttime = stat(pid)?.starttime;
-        Some(Self { pid, starttime })
+        let start_time = stat(pid)?.start_time;
+        Some(Self { pid, start_time })
     }
 
     /// True while this very process runs; a zombie does not.
     pub(crate) fn is_alive(self) -> bool {
         stat(self.pid)
-            .is_some_and(|s| s.starttime == self.starttime && !matches!(s.state, 'Z' | 'X'))
+            .is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, 'Z' | 'X'))
     }
 
     pub(crate) fn as_pid(self) -> Option<rustix::process::Pid> {
@@ -135,7 +135,7 @@ mod tests {
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let text = "7 (a) S b) (c)) R 3 7 7 0 -1 4 1 0 0 0 0 0 0 0 20 0 1 0 4242 9 9";
         let s = parse_stat(text).expect("reads");
-        assert_eq!((s.state, s.parent, s.starttime), ('R', 3, 4242));
+        assert_eq!((s.state, s.parent, s.start_time), ('R', 3, 4242));
         assert!(parse_stat("7 (a").is_none());
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let me = Identity::of(i32::try_from(std::process::id()).expect("a pid")).expect("lives");
         assert!(me.is_alive());
         let other = Identity {
-            starttime: me.starttime + 1,
+            start_time: me.start_time + 1,
             ..me
         };
         assert!(!other.is_alive());

@@ -278,7 +278,7 @@ impl Shim {
         // It may have ended already: its start time is then no longer to be had.
         let job = Identity::of(job).unwrap_or(Identity {
             pid: job,
-            starttime: 0,
+            start_time: 0,
         });
         let started = Started { job, at: now() };
         if let Err(error) = write_json(&self.dir, record::STARTED, &started) {

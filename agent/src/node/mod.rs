@@ -56,6 +56,7 @@ pub async fn run_observed(
     config.check()?;
     open_to_jobs(&config)?;
     let launcher = Launcher::open(config.launch()?)?;
+    note_cgroup(&config, &launcher)?;
     let adopted = launcher.adopt()?;
     let identity = tokio::select! {
         identity = identity::load_or_join(&config) => identity?,
@@ -119,4 +120,24 @@ fn open_to_jobs(config: &NodeConfig) -> Result<(), NodeError> {
         return Ok(());
     }
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode | 0o011)).map_err(io)
+}
+
+/// Leaves word, for whoever removes the instance, of where its jobs are.
+fn note_cgroup(config: &NodeConfig, launcher: &Launcher) -> Result<(), NodeError> {
+    let dir = config.data_dir.join("attributes");
+    let path = dir.join("cgroup");
+    let write = || match launcher.cgroup() {
+        Some(cgroup) => {
+            std::fs::create_dir_all(&dir)?;
+            let temporary = dir.join(".cgroup");
+            std::fs::write(&temporary, cgroup.as_os_str().as_encoded_bytes())?;
+            std::fs::rename(&temporary, &path)
+        }
+        None => Ok(()),
+    };
+    write().map_err(|source| NodeError::File {
+        what: "write",
+        path: path.clone(),
+        source,
+    })
 }

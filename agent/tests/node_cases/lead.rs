@@ -1,4 +1,4 @@
-//! A lead that lets every node in, keeps the last report and says what it is told to say.
+//! A lead that lets every node in, keeps the last report of the present session and says what it is told to say.
 
 use gpuloom_api::proto::node_server::Node;
 use gpuloom_api::proto::{
@@ -92,6 +92,7 @@ impl Node for Session {
             while let Ok(Some(report)) = incoming.message().await {
                 reports.send_replace(report);
             }
+            reports.send_replace(NodeReport::default());
         });
         let orders = WatchStream::new(self.orders.clone()).map(Ok);
         Ok(Response::new(Box::pin(orders)))

@@ -101,9 +101,8 @@ impl Rig {
         shutdown.cancel();
         let ended = in_time("the node's end", node).await;
         ended.expect("does not panic").expect("ends well");
-        // The lead holds no report of a node that is gone.
-        let reports = &mut self.lead.reports;
-        reports.mark_unchanged();
+        self.report("the session's end", |r| r.boot_id.is_empty())
+            .await;
     }
 
     pub(crate) async fn finish(mut self) {
