@@ -124,10 +124,7 @@ impl Task {
             .spec
             .grace
             .map_or(self.grace, |g| Duration::from_secs(g.0));
-        let walltime = record.spec.walltime.zip(since).map(|(limit, since)| {
-            let left = since.plus(limit).since_ms(now());
-            Instant::now() + Duration::from_millis(left)
-        });
+        let walltime = deadline(record, since);
         let waiter = self.launcher.clone();
         let id = self.id;
         let waiting = async {
@@ -265,6 +262,13 @@ impl Task {
             Err(LaunchError::NotStarted { message })
         })
     }
+}
+
+/// When its walltime is over, if it has one and began.
+fn deadline(record: &AttemptRecord, since: Option<Millis>) -> Option<Instant> {
+    let (limit, since) = record.spec.walltime.zip(since)?;
+    let left = since.plus(limit).since_ms(now());
+    Some(Instant::now() + Duration::from_millis(left))
 }
 
 async fn as_option<F: Future + Unpin>(future: Option<F>) -> Option<F::Output> {
