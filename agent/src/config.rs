@@ -210,17 +210,18 @@ impl AgentConfig {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
             path: path.to_owned(),
             message: e.to_string(),
         })?;
-        file.check().map_err(|(key, value, message)| ConfigError::Value {
-            path: path.to_owned(),
-            key,
-            value,
-            message,
-        })?;
+        file.check()
+            .map_err(|(key, value, message)| ConfigError::Value {
+                path: path.to_owned(),
+                key,
+                value,
+                message,
+            })?;
         let (id, dir, listen, fleet) = (
             file.instance_id,
             file.data_dir,
@@ -288,7 +289,12 @@ fn require(good: bool, key: &'static str, value: &str, message: &str) -> Result<
 impl File {
     fn check(&self) -> Result<(), Bad> {
         let dir = self.data_dir.display().to_string();
-        require(self.data_dir.is_absolute(), "data_dir", &dir, "use an absolute path")?;
+        require(
+            self.data_dir.is_absolute(),
+            "data_dir",
+            &dir,
+            "use an absolute path",
+        )?;
         require(
             self.lead.is_some() != self.node.is_some(),
             "lead",
@@ -319,11 +325,21 @@ impl LeadTable {
             "is not base64 of a public key; `gpuloom keygen` prints one",
         )?;
         if let Some(layout) = &self.simulate {
-            gpuloom_fleet::parse_layout(layout)
-                .map_err(|e| ("lead.simulate", layout.clone(), format!("use {}", e.expected)))?;
+            gpuloom_fleet::parse_layout(layout).map_err(|e| {
+                (
+                    "lead.simulate",
+                    layout.clone(),
+                    format!("use {}", e.expected),
+                )
+            })?;
         }
         let root = self.local_root.display().to_string();
-        require(self.local_root.is_absolute(), "lead.local_root", &root, "use an absolute path")?;
+        require(
+            self.local_root.is_absolute(),
+            "lead.local_root",
+            &root,
+            "use an absolute path",
+        )?;
         within("lead.node_timeout_s", self.node_timeout_s, 2, 3_600)?;
         within("lead.jobs_kept", self.jobs_kept as u64, 1, 1_000_000)?;
         within("lead.events_kept", self.events_kept, 1_000, 10_000_000)?;
@@ -388,7 +404,10 @@ mod tests {
     fn a_node_needs_little_and_the_rest_has_defaults() {
         let config = parse(&node_file("backend = \"nvml\"")).expect("reads");
         let node = config.node.expect("a node");
-        assert_eq!((node.poll_s, node.grace_s, node.job_user.as_str()), (1, 30, "nobody"));
+        assert_eq!(
+            (node.poll_s, node.grace_s, node.job_user.as_str()),
+            (1, 30, "nobody")
+        );
         assert_eq!(config.metrics_listen, loopback());
     }
 
@@ -402,7 +421,10 @@ mod tests {
             ("backend = \"nvml\"\npoll_s = 0", "node.poll_s"),
             ("backend = \"nvml\"\npoll_s = 61", "node.poll_s"),
             ("backend = \"nvml\"\njob_user = \"root\"", "node.job_user"),
-            ("backend = \"nvml\"\n[lead]\nadmin_public_key = \"\"\nlocal_root = \"/\"", "exactly one"),
+            (
+                "backend = \"nvml\"\n[lead]\nadmin_public_key = \"\"\nlocal_root = \"/\"",
+                "exactly one",
+            ),
         ] {
             let error = parse(&node_file(extra)).expect_err(extra);
             assert!(error.contains(names), "{extra}: {error}");
@@ -419,7 +441,9 @@ mod tests {
         };
         let key = "A".repeat(120);
         assert!(parse(&file(&format!("admin_public_key = \"{key}\""))).is_ok());
-        let error = parse(&file(&format!("admin_public_key = \"{key}\"\nsimulate = \"9xK9\"")));
+        let error = parse(&file(&format!(
+            "admin_public_key = \"{key}\"\nsimulate = \"9xK9\""
+        )));
         assert!(error.expect_err("bad layout").contains("lead.simulate"));
         let error = parse(&file("admin_public_key = \"%\""));
         assert!(error.expect_err("bad key").contains("gpuloom keygen"));

@@ -1,1 +1,195 @@
-fn main() {}
+//! `gpuloom`: the agent, its children, and the command line.
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use gpuloom_cli::{Command, ENVIRONMENT_HELP, EXIT_CODES_HELP, Globals};
+use gpuloom_store::{OpenOptions, SqliteStore, Store as _};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Schedules GPU jobs over a fleet and enforces who gets what.
+#[derive(Debug, Parser)]
+#[command(name = "gpuloom", version, propagate_version = true)]
+#[command(after_help = EXIT_CODES_HELP, after_long_help = ENVIRONMENT_HELP)]
+struct Program {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Everything,
+}
+
+#[derive(Debug, Subcommand)]
+enum Everything {
+    #[command(flatten)]
+    People(Command),
+    /// Run a lead or a node until SIGTERM
+    Agent(AgentArgs),
+    /// Look after a lead's store while the lead is stopped
+    Store {
+        #[command(subcommand)]
+        what: StoreWhat,
+    },
+    /// Write the manual page to standard output
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// The agent's configuration (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration and end
+    #[arg(long)]
+    check: bool,
+    /// How to write the log on standard error
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreWhat {
+    /// Write a consistent copy to a new file
+    Backup {
+        /// The store, e.g. <data_dir>/store.db
+        #[arg(long, value_name = "FILE")]
+        path: PathBuf,
+        /// The copy; must not exist
+        #[arg(value_name = "COPY")]
+        to: PathBuf,
+    },
+    /// Compare everything with its checksums
+    Check {
+        /// The store, e.g. <data_dir>/store.db
+        #[arg(long, value_name = "FILE")]
+        path: PathBuf,
+    },
+    /// Put a backup in the store's place; what was there is kept beside it
+    Restore {
+        /// The backup
+        #[arg(value_name = "BACKUP")]
+        backup: PathBuf,
+        /// The store, e.g. <data_dir>/store.db
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // The agent's own children: before any thread is started.
+    match args.next().as_ref().and_then(|a| a.to_str()) {
+        Some(gpuloom_gpu::PROBE_COMMAND) => {
+            let texts = args.map(|a| a.to_string_lossy().into_owned());
+            return gpuloom_gpu::probe_main(texts);
+        }
+        Some("shim") => {
+            let rest: Vec<OsString> = args.collect();
+            return gpuloom_agent::launch::shim_main(&rest);
+        }
+        _ => {}
+    }
+    let program = Program::parse();
+    match program.command {
+        Everything::People(command) => people(command, program.globals),
+        Everything::Agent(args) => {
+            logging(args.log_format);
+            told(gpuloom_agent::agent(&args.config, args.check).map_err(anyhow::Error::from))
+        }
+        Everything::Store { what } => told(store(what)),
+        Everything::Man => told(
+            clap_mangen::Man::new(Program::command())
+                .render(&mut std::io::stdout())
+                .map_err(anyhow::Error::from),
+        ),
+    }
+}
+
+/// 0, or 1 after saying on standard error what went wrong and why.
+fn told(ended: anyhow::Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gpuloom: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn people(command: Command, globals: Globals) -> ExitCode {
+    match runtime() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(gpuloom_cli::run(command, globals));
+            // A reader of standard input may wait for ever.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => told(Err(error.into())),
+    }
+}
+
+fn logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("GPULOOM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn store(what: StoreWhat) -> anyhow::Result<()> {
+    match what {
+        StoreWhat::Backup { path, to } => {
+            anyhow::ensure!(path.exists(), "there is no store at {}", path.display());
+            let store = SqliteStore::open(&path, OpenOptions::default())?;
+            let revision = runtime()?.block_on(store.backup(&to))?;
+            println!(
+                "{} holds revision {revision} of {}",
+                to.display(),
+                path.display()
+            );
+        }
+        StoreWhat::Check { path } => {
+            let report = SqliteStore::check_file(&path)?;
+            for problem in &report.problems {
+                println!("{problem}");
+            }
+            anyhow::ensure!(
+                report.problems.is_empty(),
+                "{} has {} problems; nothing was changed. Restore a backup with `gpuloom store restore BACKUP --to {}`",
+                path.display(),
+                report.problems.len(),
+                path.display(),
+            );
+            println!(
+                "{} is sound: revision {}, {} records",
+                path.display(),
+                report.revision,
+                report.records
+            );
+        }
+        StoreWhat::Restore { backup, to } => match SqliteStore::restore(&backup, &to)? {
+            Some(kept) => println!("restored; what was there is {}", kept.display()),
+            None => println!("restored"),
+        },
+    }
+    Ok(())
+}

@@ -44,7 +44,10 @@ impl Batch {
     fn absorb_part(&mut self, state: &mut State, part: Part, now: Millis) {
         let encoded: Vec<(String, Option<Vec<u8>>)> =
             part.pieces.iter().map(|p| (p.key(), p.value())).collect();
-        let bytes: usize = encoded.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len)).sum();
+        let bytes: usize = encoded
+            .iter()
+            .map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len))
+            .sum();
         let events: Vec<Event> = part
             .events
             .into_iter()
@@ -70,9 +73,10 @@ impl Batch {
         match piece {
             Piece::Job(record) => {
                 if let Some(attempt) = record.job.attempts.last() {
-                    let stays = state.jobs.get(&record.job.id).is_some_and(|old| {
-                        old.job.attempts == record.job.attempts
-                    });
+                    let stays = state
+                        .jobs
+                        .get(&record.job.id)
+                        .is_some_and(|old| old.job.attempts == record.job.attempts);
                     let known = matches!(
                         attempt.state,
                         AttemptState::Starting | AttemptState::Running { .. }
@@ -89,7 +93,13 @@ impl Batch {
         }
     }
 
-    fn room(&mut self, ops: usize, bytes: usize, events: usize, event_bytes: usize) -> &mut Filling {
+    fn room(
+        &mut self,
+        ops: usize,
+        bytes: usize,
+        events: usize,
+        event_bytes: usize,
+    ) -> &mut Filling {
         let full = self.txns.last().is_none_or(|f| {
             let used = !f.ops.is_empty() || !f.events.is_empty();
             used && (f.ops.len() + ops > MAX_OPS

@@ -2,16 +2,16 @@
 
 use super::batch::Batch;
 use super::orders::orders;
-use super::record::event_key;
+use super::record::{TokenPurpose, event_key};
 use super::snapshot::snapshot;
 use super::state::{Change, NodeSaid, State};
 use gpuloom_api::{Refusal, proto};
 use gpuloom_cloud::failpoint;
-use gpuloom_fleet::{Millis, NodeId};
+use gpuloom_fleet::{Millis, NodeId, TenantName};
 use gpuloom_store::{Store, StoreError, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -26,12 +26,46 @@ const TICK: Duration = Duration::from_secs(1);
 /// Batches of events removed in one turn.
 const EVENT_BATCHES_AT_ONCE: usize = 100;
 
-/// The steps a command may persist; each has a failpoint before and after it,
-/// `lead.<step>.before` and `lead.<step>.after`.
-pub(crate) const STEPS: &[&str] = &[
-    "declare", "withdraw", "confirm", "submit", "cancel", "decide", "report", "tick", "token",
-    "revoke", "join", "cordon", "launch", "forget_launch", "node_gone", "resize", "see_pool",
-    "end_pool", "found",
+/// Places at which a test can end the process: before and after each step is written.
+pub const FAILPOINTS: &[&str] = &[
+    "lead.declare.before",
+    "lead.declare.after",
+    "lead.withdraw.before",
+    "lead.withdraw.after",
+    "lead.confirm.before",
+    "lead.confirm.after",
+    "lead.submit.before",
+    "lead.submit.after",
+    "lead.cancel.before",
+    "lead.cancel.after",
+    "lead.decide.before",
+    "lead.decide.after",
+    "lead.report.before",
+    "lead.report.after",
+    "lead.tick.before",
+    "lead.tick.after",
+    "lead.token.before",
+    "lead.token.after",
+    "lead.revoke.before",
+    "lead.revoke.after",
+    "lead.join.before",
+    "lead.join.after",
+    "lead.cordon.before",
+    "lead.cordon.after",
+    "lead.launch.before",
+    "lead.launch.after",
+    "lead.forget_launch.before",
+    "lead.forget_launch.after",
+    "lead.node_gone.before",
+    "lead.node_gone.after",
+    "lead.resize.before",
+    "lead.resize.after",
+    "lead.see_pool.before",
+    "lead.see_pool.after",
+    "lead.end_pool.before",
+    "lead.end_pool.after",
+    "lead.found.before",
+    "lead.found.after",
 ];
 
 /// Milliseconds since the epoch; never runs backwards.
@@ -41,10 +75,22 @@ type Reply = Box<dyn FnOnce() + Send>;
 type Decide = Box<dyn FnOnce(&State, Millis) -> (Change, Reply) + Send>;
 
 enum Ask {
-    Write { step: &'static str, decide: Decide },
+    Write {
+        step: &'static str,
+        decide: Decide,
+    },
     Read(Box<dyn FnOnce(&State, Millis) + Send>),
-    Connected { node: NodeId, session: u64, orders: oneshot::Sender<watch::Receiver<proto::NodeOrders>> },
-    Report { node: NodeId, session: u64, said: Box<NodeSaid>, done: oneshot::Sender<bool> },
+    Connected {
+        node: NodeId,
+        session: u64,
+        orders: oneshot::Sender<watch::Receiver<proto::NodeOrders>>,
+    },
+    Report {
+        node: NodeId,
+        session: u64,
+        said: Box<NodeSaid>,
+        done: oneshot::Sender<bool>,
+    },
 }
 
 /// The way to the writer; cloning shares it.
@@ -52,11 +98,23 @@ enum Ask {
 pub(crate) struct Core {
     asks: mpsc::Sender<Ask>,
     revision: watch::Receiver<u64>,
+    tokens: Tokens,
     pub(crate) store: Arc<dyn Store>,
 }
 
+/// Tenants' tokens as they are stored, for callers' proofs.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    known: Arc<RwLock<BTreeMap<String, (TenantName, Millis)>>>,
+    clock: ClockOf,
+}
+
+#[derive(Clone)]
+struct ClockOf(Clock);
+
 /// The writer itself.
 struct Writer {
+    tokens: Tokens,
     state: State,
     store: Arc<dyn Store>,
     clock: Clock,
@@ -93,7 +151,13 @@ impl Core {
     ) -> (Self, tokio::task::JoinHandle<Result<(), StoreError>>) {
         let (asks_in, asks) = mpsc::channel(QUEUE);
         let (revision, seen) = watch::channel(0);
+        let tokens = Tokens {
+            known: Arc::default(),
+            clock: ClockOf(clock.clone()),
+        };
+        tokens.refresh(&state);
         let writer = Writer {
+            tokens: tokens.clone(),
             state,
             store: store.clone(),
             clock,
@@ -108,6 +172,7 @@ impl Core {
         let core = Self {
             asks: asks_in,
             revision: seen,
+            tokens,
             store,
         };
         (core, task)
@@ -183,6 +248,11 @@ impl Core {
         self.revision.clone()
     }
 
+    /// Tenants' tokens, always as stored.
+    pub(crate) fn tokens(&self) -> Tokens {
+        self.tokens.clone()
+    }
+
     async fn ask(&self, ask: Ask) -> Result<(), Refusal> {
         self.asks.send(ask).await.map_err(|_| stopping())
     }
@@ -204,6 +274,34 @@ fn pass(steps: &BTreeSet<&'static str>, place: &str) {
         for step in steps {
             failpoint::hit(&format!("lead.{step}.{place}"));
         }
+    }
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// Whose live token has this hash.
+    pub(crate) fn tenant_of(&self, hash: &str) -> Option<TenantName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let (tenant, expires_at) = known.get(hash)?;
+        ((self.clock.0)() < *expires_at).then(|| tenant.clone())
+    }
+
+    fn refresh(&self, state: &State) {
+        let tenants = state.tokens.values().filter_map(|t| match &t.purpose {
+            TokenPurpose::Submit { tenant } => {
+                Some((t.hash.clone(), (tenant.clone(), t.expires_at)))
+            }
+            TokenPurpose::Join { .. } => None,
+        });
+        let new = tenants.collect();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+}
+
+impl fmt::Debug for ClockOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 
@@ -283,7 +381,7 @@ impl Writer {
                 if current && known {
                     self.report(turn, node, *said, now);
                 }
-                drop(done.send(current && known));
+                let _ = done.send(current && known);
             }
         }
     }
@@ -336,7 +434,10 @@ impl Writer {
         if change.is_empty() {
             return;
         }
-        debug_assert!(STEPS.contains(&step), "{step} is not in STEPS");
+        debug_assert!(
+            FAILPOINTS.contains(&format!("lead.{step}.before").as_str()),
+            "{step} is not in FAILPOINTS"
+        );
         self.dirty = true;
         turn.steps.insert(step);
         turn.batch.absorb(&mut self.state, change, now);
@@ -354,6 +455,12 @@ impl Writer {
                 self.state.event_batches.extend(first_event);
             }
             pass(&turn.steps, "after");
+            if ["token", "revoke", "tick", "withdraw"]
+                .iter()
+                .any(|s| turn.steps.contains(s))
+            {
+                self.tokens.refresh(&self.state);
+            }
             self.forget_events().await?;
         }
         for node in touched {

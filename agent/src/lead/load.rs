@@ -24,8 +24,16 @@ pub(crate) async fn load(store: &dyn Store, keep: Keep) -> Result<State, LoadErr
     let mut state = State::new(keep);
     // Arrays come before jobs: what an element became stands over what it began as.
     for table in [
-        "/fleet", "/next_job", "/next_launch", "/objects/", "/pools/", "/nodes/", "/launches/",
-        "/tokens/", "/arrays/", "/jobs/",
+        "/fleet",
+        "/next_job",
+        "/next_launch",
+        "/objects/",
+        "/pools/",
+        "/nodes/",
+        "/launches/",
+        "/tokens/",
+        "/arrays/",
+        "/jobs/",
     ] {
         let mut after: Option<String> = None;
         loop {
@@ -86,7 +94,9 @@ pub(crate) async fn events_after(
     limit: usize,
 ) -> Result<Vec<gpuloom_fleet::Event>, LoadError> {
     let mut found = Vec::new();
-    let from = batches.partition_point(|first| *first <= after + 1).saturating_sub(1);
+    let from = batches
+        .partition_point(|first| *first <= after + 1)
+        .saturating_sub(1);
     for first in &batches[from.min(batches.len())..] {
         let key = event_key(*first);
         let Some(record) = store.get(&key).await? else {

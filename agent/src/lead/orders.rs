@@ -33,7 +33,11 @@ pub(crate) fn orders(state: &State, node: &NodeId) -> proto::NodeOrders {
     proto::NodeOrders {
         seq: 0,
         attempts: attempts.collect(),
-        forget: state.to_forget(node).iter().map(AttemptId::to_string).collect(),
+        forget: state
+            .to_forget(node)
+            .iter()
+            .map(AttemptId::to_string)
+            .collect(),
         poll_ms: POLL_MS,
     }
 }

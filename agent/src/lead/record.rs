@@ -2,8 +2,8 @@
 
 use gpuloom_cloud::{LaunchId, LaunchRecord};
 use gpuloom_fleet::{
-    Backend, Device, Event, Job, JobId, Kind, Millis, NodeId, ObjectRecord, PoolName,
-    PoolStatus, TenantName,
+    Backend, Device, Event, Job, JobId, Kind, Millis, NodeId, ObjectRecord, PoolName, PoolStatus,
+    TenantName,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,9 @@ struct In<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// A later gpuloom wrote it.
-    #[error("record {key} has version {have}, this gpuloom knows {RECORD_VERSION}: start the newer gpuloom, or restore the backup made before the upgrade")]
+    #[error(
+        "record {key} has version {have}, this gpuloom knows {RECORD_VERSION}: start the newer gpuloom, or restore the backup made before the upgrade"
+    )]
     TooNew {
         /// Which.
         key: String,
@@ -118,7 +120,9 @@ pub enum RecordError {
         have: u32,
     },
     /// Not what the key promises.
-    #[error("record {key} does not read: {message}; the store was left as it is: restore a backup with `gpuloom store restore`, or report this with the output of `gpuloom store check`")]
+    #[error(
+        "record {key} does not read: {message}; the store was left as it is: restore a backup with `gpuloom store restore`, or report this with the output of `gpuloom store check`"
+    )]
     Bad {
         /// Which.
         key: String,
@@ -235,7 +239,9 @@ impl Piece {
 
     /// Reads back what [`Piece::key`] and [`Piece::value`] wrote; `None` for keys of others.
     pub(crate) fn read(key: &str, value: &[u8]) -> Result<Option<Self>, RecordError> {
-        let Some((table, rest)) = key.strip_prefix('/').map(|k| k.split_once('/').unwrap_or((k, "")))
+        let Some((table, rest)) = key
+            .strip_prefix('/')
+            .map(|k| k.split_once('/').unwrap_or((k, "")))
         else {
             return Ok(None);
         };

@@ -8,7 +8,11 @@ use gpuloom_sched::{DeviceView, Held, NodeView, PoolView, Snapshot, Waiting, Wei
 /// Everything a decision is made from.
 pub(crate) fn snapshot(state: &State) -> Snapshot {
     Snapshot {
-        nodes: state.nodes.keys().filter_map(|id| node(state, id)).collect(),
+        nodes: state
+            .nodes
+            .keys()
+            .filter_map(|id| node(state, id))
+            .collect(),
         held: held(state),
         waiting: waiting(state),
         quotas: state.quotas().cloned().collect(),

@@ -4,9 +4,7 @@ use super::draft::{Change, Draft};
 use super::{MAX_OBJECTS, State, references};
 use crate::lead::record::Piece;
 use gpuloom_api::Refusal;
-use gpuloom_fleet::{
-    EventKind, Kind, Millis, Object, ObjectRecord, PoolPhase, PoolSpec,
-};
+use gpuloom_fleet::{EventKind, Kind, Millis, Object, ObjectRecord, PoolPhase, PoolSpec};
 
 /// What is declared, by whom.
 #[derive(Debug, Clone)]
@@ -63,7 +61,13 @@ impl State {
         let same = old.is_some_and(|o| o.object == ask.object);
         let generation = old.map_or(0, |o| o.generation) + u64::from(!same);
         if same && !adopted {
-            return Ok((draft.finish(), Declared { generation, adopted }));
+            return Ok((
+                draft.finish(),
+                Declared {
+                    generation,
+                    adopted,
+                },
+            ));
         }
         draft.put(Piece::Object(ObjectRecord {
             object: ask.object.clone(),
@@ -88,7 +92,13 @@ impl State {
                 by: by.to_owned(),
             });
         }
-        Ok((draft.finish(), Declared { generation, adopted }))
+        Ok((
+            draft.finish(),
+            Declared {
+                generation,
+                adopted,
+            },
+        ))
     }
 
     /// Its owner has read the object back: from now on creating it again is a mistake.
@@ -121,7 +131,8 @@ fn admit(old: &ObjectRecord, ask: &Declare) -> Result<bool, Refusal> {
     if old.owner == ask.owner && !old.confirmed {
         return Ok(true);
     }
-    let fix = format!("choose another name, or run: terraform import gpuloom_{kind}.<label> {name}");
+    let fix =
+        format!("choose another name, or run: terraform import gpuloom_{kind}.<label> {name}");
     Err(Refusal::already_exists(kind, name, &old.owner, fix))
 }
 

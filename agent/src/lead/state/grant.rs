@@ -97,7 +97,10 @@ impl State {
                 return (NodeState::Joining, why.to_owned());
             }
             Some(live) if live.suspect => {
-                let why = format!("it has been silent for more than {} s", self.keep.node_timeout_s);
+                let why = format!(
+                    "it has been silent for more than {} s",
+                    self.keep.node_timeout_s
+                );
                 return (NodeState::Suspect, why);
             }
             Some(live) if !live.driver_problem.is_empty() => {
@@ -107,7 +110,10 @@ impl State {
         }
         let pool_going = self.pool(&record.pool).is_none_or(|(_, r)| r.withdrawing);
         if record.draining || pool_going {
-            let why = record.cordon.clone().unwrap_or_else(|| "its pool is going away".to_owned());
+            let why = record
+                .cordon
+                .clone()
+                .unwrap_or_else(|| "its pool is going away".to_owned());
             return (NodeState::Draining, why);
         }
         match &record.cordon {

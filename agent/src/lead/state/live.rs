@@ -61,8 +61,13 @@ pub(crate) struct AttemptSaid {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SaidPhase {
     Starting,
-    Running { since: Millis },
-    Stopping { since: Option<Millis>, cause: Option<StopCause> },
+    Running {
+        since: Millis,
+    },
+    Stopping {
+        since: Option<Millis>,
+        cause: Option<StopCause>,
+    },
     Ended(AttemptEnd),
 }
 
@@ -121,7 +126,10 @@ impl State {
 
     /// Whether the node has confirmed the attempt before: then it may not forget it by itself.
     fn knew(&self, node: &NodeId, id: AttemptId, state: &AttemptState) -> bool {
-        let reported = self.live.get(node).is_some_and(|l| l.attempts.contains_key(&id));
+        let reported = self
+            .live
+            .get(node)
+            .is_some_and(|l| l.attempts.contains_key(&id));
         let confirmed = match state {
             AttemptState::Starting | AttemptState::Running { .. } => true,
             AttemptState::Stopping { since, .. } => since.is_some(),
@@ -131,7 +139,9 @@ impl State {
     }
 
     fn note_node(&self, draft: &mut Draft<'_>, node: &NodeId, said: &NodeSaid) {
-        let Some(old) = self.nodes.get(node) else { return };
+        let Some(old) = self.nodes.get(node) else {
+            return;
+        };
         let devices = if said.devices.is_empty() && !said.driver_problem.is_empty() {
             // The driver is silent: what it had said still stands.
             old.devices.clone()
@@ -141,7 +151,11 @@ impl State {
         let new = NodeRecord {
             agent_version: said.agent_version.clone(),
             endpoint: said.endpoint.clone(),
-            backend: if said.simulated { Backend::Simulated } else { Backend::Nvml },
+            backend: if said.simulated {
+                Backend::Simulated
+            } else {
+                Backend::Nvml
+            },
             devices,
             capabilities: said.capabilities.clone(),
             ..old.clone()
@@ -152,14 +166,14 @@ impl State {
         let live = self.live.get(node);
         let was_silent = live.is_none_or(|l| l.suspect);
         let was_problem = live.map_or("", |l| l.driver_problem.as_str());
-        let (state, reason) = if said.driver_problem != was_problem && !said.driver_problem.is_empty()
-        {
-            ("driver_unresponsive", said.driver_problem.as_str())
-        } else if was_silent || said.driver_problem != was_problem {
-            ("ready", "")
-        } else {
-            return;
-        };
+        let (state, reason) =
+            if said.driver_problem != was_problem && !said.driver_problem.is_empty() {
+                ("driver_unresponsive", said.driver_problem.as_str())
+            } else if was_silent || said.driver_problem != was_problem {
+                ("ready", "")
+            } else {
+                return;
+            };
         draft.event(EventKind::NodeChanged {
             node: node.clone(),
             state: state.to_owned(),
@@ -193,7 +207,11 @@ impl State {
             .filter(|a| matches!(a.phase, SaidPhase::Ended(_)))
             .map(|a| a.id)
             .collect();
-        live.attempts = said.attempts.iter().map(|a| (a.id, a.memory_used)).collect();
+        live.attempts = said
+            .attempts
+            .iter()
+            .map(|a| (a.id, a.memory_used))
+            .collect();
     }
 
     /// Ended attempts the node may forget: the ledger no longer counts on them.
@@ -207,13 +225,19 @@ impl State {
                 .and_then(live_attempt)
                 .is_some_and(|a| a.number == id.number && a.node == *node)
         };
-        live.ended.iter().filter(|id| !counted_on(id)).copied().collect()
+        live.ended
+            .iter()
+            .filter(|id| !counted_on(id))
+            .copied()
+            .collect()
     }
 }
 
 fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Millis) {
     let Some(record) = draft.job(id) else { return };
-    let Some(attempt) = live_attempt(record) else { return };
+    let Some(attempt) = live_attempt(record) else {
+        return;
+    };
     let number = attempt.number;
     let old = attempt.state.clone();
     let new = match (&said.phase, &old) {
@@ -226,9 +250,13 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
             AttemptState::Running { since: *since }
         }
         // The node stops it on its own account: its walltime, its memory.
-        (SaidPhase::Stopping { since, cause: Some(cause) }, s)
-            if !matches!(s, AttemptState::Stopping { .. }) =>
-        {
+        (
+            SaidPhase::Stopping {
+                since,
+                cause: Some(cause),
+            },
+            s,
+        ) if !matches!(s, AttemptState::Stopping { .. }) => {
             if let Some(since) = since {
                 set_state(draft, id, AttemptState::Running { since: *since });
             }
@@ -236,8 +264,15 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
             return;
         }
         (
-            SaidPhase::Running { since } | SaidPhase::Stopping { since: Some(since), .. },
-            AttemptState::Stopping { since: None, cause, at },
+            SaidPhase::Running { since }
+            | SaidPhase::Stopping {
+                since: Some(since), ..
+            },
+            AttemptState::Stopping {
+                since: None,
+                cause,
+                at,
+            },
         ) => AttemptState::Stopping {
             since: Some(*since),
             cause: cause.clone(),

@@ -19,28 +19,24 @@ mod usage;
 mod withdraw;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub(crate) use declare::{Declare, Declared};
+pub(crate) use declare::Declare;
 pub(crate) use draft::{Change, Draft, Part};
-pub(crate) use grant::Started;
 pub(crate) use live::{AttemptSaid, NodeSaid, SaidPhase};
 pub(crate) use nodes::Join;
 pub(crate) use pools::PoolSeen;
 pub(crate) use queue::{Waits, not_before};
 pub(crate) use submit::Submit;
 pub(crate) use tokens::NewToken;
-pub(crate) use usage::{Held, Usage};
-pub(crate) use withdraw::{Withdraw, Withdrawn};
+pub(crate) use withdraw::Withdraw;
 
-use super::record::{
-    ArrayRecord, FleetRecord, JobRecord, NodeRecord, Piece, TokenRecord,
-};
+use super::record::{ArrayRecord, FleetRecord, JobRecord, NodeRecord, Piece, TokenRecord};
 use gpuloom_cloud::{LaunchId, LaunchRecord};
 use gpuloom_fleet::{
-    Attempt, AutoscalingPolicySpec, Event, JobId, JobState, Kind, LimitRangeSpec,
-    NodeId, Object, ObjectRecord, PoolName, PoolSpec, PoolStatus, PriorityClassName,
-    PriorityClassSpec, QuotaSpec, TenantName, TenantSpec, builtin_priority_classes,
+    Attempt, AutoscalingPolicySpec, Event, JobId, JobState, Kind, LimitRangeSpec, NodeId, Object,
+    ObjectRecord, PoolName, PoolSpec, PoolStatus, PriorityClassName, PriorityClassSpec, QuotaSpec,
+    TenantName, TenantSpec, builtin_priority_classes,
 };
 use gpuloom_sched::Reason;
 use live::NodeLive;
@@ -182,8 +178,14 @@ impl State {
             Piece::NoArray(number) => {
                 self.arrays.remove(&number);
                 let (low, high) = (
-                    JobId { number, index: Some(0) },
-                    JobId { number, index: Some(u32::MAX) },
+                    JobId {
+                        number,
+                        index: Some(0),
+                    },
+                    JobId {
+                        number,
+                        index: Some(u32::MAX),
+                    },
                 );
                 let ids: Vec<JobId> = self.jobs.range(low..=high).map(|(id, _)| *id).collect();
                 for id in ids {
@@ -321,7 +323,10 @@ impl State {
 
     /// Every job of a number: one, or an array's elements.
     pub(crate) fn job_numbered(&self, number: u64) -> impl Iterator<Item = &JobRecord> {
-        let low = JobId { number, index: None };
+        let low = JobId {
+            number,
+            index: None,
+        };
         let high = JobId {
             number,
             index: Some(u32::MAX),
@@ -365,17 +370,19 @@ impl State {
     }
 
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &TenantSpec> {
-        self.objects_of(Kind::Tenant).filter_map(|r| match &r.object {
-            Object::Tenant(spec) => Some(spec),
-            _ => None,
-        })
+        self.objects_of(Kind::Tenant)
+            .filter_map(|r| match &r.object {
+                Object::Tenant(spec) => Some(spec),
+                _ => None,
+            })
     }
 
     pub(crate) fn quotas(&self) -> impl Iterator<Item = &QuotaSpec> {
-        self.objects_of(Kind::Quota).filter_map(|r| match &r.object {
-            Object::Quota(spec) => Some(spec),
-            _ => None,
-        })
+        self.objects_of(Kind::Quota)
+            .filter_map(|r| match &r.object {
+                Object::Quota(spec) => Some(spec),
+                _ => None,
+            })
     }
 
     pub(crate) fn limit_ranges(&self) -> impl Iterator<Item = &LimitRangeSpec> {

@@ -4,9 +4,7 @@ use super::draft::{Change, Draft};
 use super::{State, live_attempt};
 use crate::lead::record::{JoinUse, NodeRecord, Piece, TokenPurpose, TokenRecord};
 use gpuloom_api::Refusal;
-use gpuloom_fleet::{
-    AttemptEnd, Backend, EndCause, EventKind, JobId, Millis, NodeId, PoolName,
-};
+use gpuloom_fleet::{AttemptEnd, Backend, EndCause, EventKind, JobId, Millis, NodeId, PoolName};
 use std::collections::BTreeMap;
 
 /// Nodes of one fleet.
@@ -31,7 +29,10 @@ impl State {
         let fix = "make a new one with `gpuloom token` or a gpuloom_join_token";
         let known = self.tokens.get(&ask.token_hash);
         let Some(token) = known.filter(|t| t.expires_at > now) else {
-            return Err(Refusal::denied("the join token is unknown or has ended", fix));
+            return Err(Refusal::denied(
+                "the join token is unknown or has ended",
+                fix,
+            ));
         };
         let TokenPurpose::Join { pool, used_by } = &token.purpose else {
             return Err(Refusal::denied("the token is not one to join with", fix));
@@ -98,9 +99,18 @@ impl State {
         let old = old.ok_or_else(|| Refusal::not_found("node", node, "see `gpuloom nodes`"))?;
         if reason.len() > 256 || reason.chars().any(char::is_control) {
             let fix = "use at most 256 bytes without control characters";
-            return Err(Refusal::invalid_field("reason", reason, "is not a reason", fix));
+            return Err(Refusal::invalid_field(
+                "reason",
+                reason,
+                "is not a reason",
+                fix,
+            ));
         }
-        let reason = if reason.is_empty() { "cordoned by the admin" } else { reason };
+        let reason = if reason.is_empty() {
+            "cordoned by the admin"
+        } else {
+            reason
+        };
         let new = NodeRecord {
             cordon: (!schedulable).then(|| reason.to_owned()),
             draining: !schedulable && drain,
@@ -117,7 +127,11 @@ impl State {
             draft.event(EventKind::NodeChanged {
                 node: node.clone(),
                 state: state.to_owned(),
-                reason: if schedulable { String::new() } else { reason.to_owned() },
+                reason: if schedulable {
+                    String::new()
+                } else {
+                    reason.to_owned()
+                },
             });
             draft.put(Piece::Node(new));
         }

@@ -4,7 +4,7 @@ use super::State;
 use super::draft::{Change, Draft};
 use crate::lead::record::Piece;
 use gpuloom_cloud::{LaunchId, LaunchRecord};
-use gpuloom_fleet::{EventKind, Millis, NodeId, NodeState, PoolName, PoolPhase, PoolStatus};
+use gpuloom_fleet::{EventKind, Millis, NodeState, PoolName, PoolPhase, PoolStatus};
 
 /// How many instances a pool has and lacks, as its cloud says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,24 +108,16 @@ impl State {
             provisioned: seen.provisioned,
             ready,
             phase,
-            shortfall: if enough { String::new() } else { seen.shortfall.clone() },
+            shortfall: if enough {
+                String::new()
+            } else {
+                seen.shortfall.clone()
+            },
             ..old.clone()
         };
         if new != *old {
             draft.put(Piece::Pool(pool.clone(), new));
         }
         draft.finish()
-    }
-
-    /// Nodes of a pool that hold nothing, those told to drain first.
-    pub(crate) fn idle_nodes(&self, pool: &PoolName) -> Vec<NodeId> {
-        let mut idle: Vec<(bool, &NodeId)> = self
-            .nodes
-            .values()
-            .filter(|n| n.pool == *pool && !self.on_node.contains_key(&n.id))
-            .map(|n| (!n.draining, &n.id))
-            .collect();
-        idle.sort();
-        idle.into_iter().map(|(_, id)| id.clone()).collect()
     }
 }

@@ -93,7 +93,10 @@ impl Draft<'_> {
             end: end.cause,
         });
         if next.is_final() {
-            self.event(EventKind::Finished { job: id, state: next });
+            self.event(EventKind::Finished {
+                job: id,
+                state: next,
+            });
             self.settle(id, now);
         }
     }
@@ -195,7 +198,11 @@ pub(super) fn waits<'a>(
             }
         }
     }
-    if open.is_empty() { Waits::Met } else { Waits::For(open) }
+    if open.is_empty() {
+        Waits::Met
+    } else {
+        Waits::For(open)
+    }
 }
 
 /// What becomes of a job when its attempt has ended; counts failures and preemptions.

@@ -55,7 +55,12 @@ fn tenant(state: &State, name: &TenantName, p: &mut Problems) {
 fn pool(state: &State, name: Option<&PoolName>, p: &mut Problems) {
     let Some(name) = name else { return };
     match state.pool(name) {
-        None => p.add("pool", name, "there is no such pool", "declare the pool first"),
+        None => p.add(
+            "pool",
+            name,
+            "there is no such pool",
+            "declare the pool first",
+        ),
         Some((_, record)) if record.withdrawing => {
             p.add("pool", name, "is being destroyed", "wait until it is gone");
         }

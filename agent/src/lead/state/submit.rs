@@ -35,7 +35,12 @@ impl State {
         let id = &ask.request_id;
         if id.is_empty() || id.len() > 64 || id.chars().any(char::is_control) {
             let fix = "give 1 to 64 bytes without control characters";
-            return Err(Refusal::invalid_field("request_id", id, "is not usable", fix));
+            return Err(Refusal::invalid_field(
+                "request_id",
+                id,
+                "is not usable",
+                fix,
+            ));
         }
         let key = (ask.spec.tenant.clone(), id.clone());
         if let Some(number) = self.requests.get(&key) {
@@ -52,16 +57,26 @@ impl State {
             self.check_pools(&spec, &mut problems);
             self.check_dependencies(&spec, &mut problems);
         }
-        problems.into_result().map_err(|p| Refusal::invalid(what, p))?;
+        problems
+            .into_result()
+            .map_err(|p| Refusal::invalid(what, p))?;
         let count = spec.array.unwrap_or(1) as usize;
         if self.pending.len() + self.active.len() + count > MAX_LIVE_JOBS {
             let fix = "wait until some have ended";
-            return Err(Refusal::limit("the number of live jobs", MAX_LIVE_JOBS, fix));
+            return Err(Refusal::limit(
+                "the number of live jobs",
+                MAX_LIVE_JOBS,
+                fix,
+            ));
         }
         let bytes = serde_json::to_vec(&spec).map_or(usize::MAX, |v| v.len());
         if bytes > MAX_SPEC_BYTES {
             let limit = format!("{MAX_SPEC_BYTES} bytes as JSON");
-            return Err(Refusal::limit("a job", limit, "shorten its command or environment"));
+            return Err(Refusal::limit(
+                "a job",
+                limit,
+                "shorten its command or environment",
+            ));
         }
         Ok(self.accept(spec, id, by, now))
     }
@@ -78,7 +93,10 @@ impl State {
         let (array, tenant) = (spec.array, spec.tenant.clone());
         let template = JobRecord {
             job: Job {
-                id: JobId { number, index: None },
+                id: JobId {
+                    number,
+                    index: None,
+                },
                 spec,
                 submitted_at: now,
                 state: JobState::Pending { since: now },
@@ -95,15 +113,25 @@ impl State {
         let ids: Vec<JobId> = match array {
             None => vec![template.job.id],
             Some(count) => (0..count)
-                .map(|i| JobId { number, index: Some(i) })
+                .map(|i| JobId {
+                    number,
+                    index: Some(i),
+                })
                 .collect(),
         };
         match array {
             None => draft.put(Piece::Job(template)),
-            Some(count) => draft.put(Piece::Array(ArrayRecord { number, count, template })),
+            Some(count) => draft.put(Piece::Array(ArrayRecord {
+                number,
+                count,
+                template,
+            })),
         }
         draft.event(EventKind::Submitted {
-            job: JobId { number, index: None },
+            job: JobId {
+                number,
+                index: None,
+            },
             tenant,
             by: by.to_owned(),
         });
@@ -120,7 +148,12 @@ impl State {
             && self.priority_class(Some(class)).is_none()
         {
             let fix = "use urgent, normal, background or a declared class";
-            p.add("priority_class", class, "there is no such priority class", fix);
+            p.add(
+                "priority_class",
+                class,
+                "there is no such priority class",
+                fix,
+            );
         }
         if let Some(name) = &spec.pool {
             match self.pool(name) {
@@ -158,8 +191,14 @@ impl State {
         let asked = spec.clone();
         let mut ranges: Vec<&LimitRangeSpec> = self.limit_ranges_of(&asked).collect();
         ranges.sort_by_key(|r| {
-            let tenant = r.tenant.as_ref().map_or(0, |t| 2 + u8::from(*t == asked.tenant));
-            (std::cmp::Reverse(tenant + u8::from(r.pool.is_some())), &r.name)
+            let tenant = r
+                .tenant
+                .as_ref()
+                .map_or(0, |t| 2 + u8::from(*t == asked.tenant));
+            (
+                std::cmp::Reverse(tenant + u8::from(r.pool.is_some())),
+                &r.name,
+            )
         });
         for range in &ranges {
             let request = &mut spec.request;
@@ -231,9 +270,10 @@ impl State {
         if misfits.is_empty() || misfits.iter().any(|(_, m)| m.is_none()) {
             return;
         }
-        let Some((pool, Some(why))) = misfits.into_iter().max_by_key(|(_, m)| {
-            m.as_ref().map_or(0, |m| m.closeness)
-        }) else {
+        let Some((pool, Some(why))) = misfits
+            .into_iter()
+            .max_by_key(|(_, m)| m.as_ref().map_or(0, |m| m.closeness))
+        else {
             return;
         };
         let message = match spec.pool {
@@ -255,7 +295,8 @@ impl State {
             let visible = found.is_some_and(|r| r.job.spec.tenant == spec.tenant);
             if !visible {
                 let message = format!("tenant {} has no such job", spec.tenant);
-                let fix = "name a job of the same tenant; finished jobs are forgotten after a while";
+                let fix =
+                    "name a job of the same tenant; finished jobs are forgotten after a while";
                 p.add("depends_on", dep.job, message, fix);
             }
         }
@@ -263,7 +304,12 @@ impl State {
             return;
         }
         if let Waits::Never(why) = self.waits_of(&spec.depends_on) {
-            p.add("depends_on", "", format!("can never be met: {why}"), "leave it out");
+            p.add(
+                "depends_on",
+                "",
+                format!("can never be met: {why}"),
+                "leave it out",
+            );
         }
     }
 
@@ -303,7 +349,10 @@ fn misfit(spec: &JobSpec, pool: &PoolSpec) -> Option<Misfit> {
             field: "gpus",
             value: request.gpus_or_one().to_string(),
             message: format!("its nodes have {} GPUs each", pool.gpu.per_node),
-            fix: format!("ask for at most {}; a job's GPUs are all on one node", pool.gpu.per_node),
+            fix: format!(
+                "ask for at most {}; a job's GPUs are all on one node",
+                pool.gpu.per_node
+            ),
             closeness: 2,
         });
     }
@@ -338,10 +387,22 @@ fn check_range(spec: &JobSpec, range: &LimitRangeSpec, p: &mut Problems) {
     let devices = spec.request.devices();
     if let Some(each) = spec.request.memory_per_gpu {
         let total = Bytes(each.0.saturating_mul(devices));
-        bounds(p, "gpu_memory", total, range.min.gpu_memory, range.max.gpu_memory, &out);
+        bounds(
+            p,
+            "gpu_memory",
+            total,
+            range.min.gpu_memory,
+            range.max.gpu_memory,
+            &out,
+        );
     } else if range.max.gpu_memory.is_some() && gpus >= MilliGpu::ONE {
         let message = format!("must be stated: limit range {name} bounds it");
-        p.add("gpu_memory", "", message, "state the memory the job needs on each GPU");
+        p.add(
+            "gpu_memory",
+            "",
+            message,
+            "state the memory the job needs on each GPU",
+        );
     }
     if let Some(max) = range.max_walltime {
         match spec.walltime {
@@ -367,9 +428,19 @@ fn bounds<T: PartialOrd + Copy + std::fmt::Display>(
     out: &dyn Fn(&str, String) -> String,
 ) {
     if let Some(min) = min.filter(|m| value < *m) {
-        p.add(field, value, out("below what", min.to_string()), format!("ask for at least {min}"));
+        p.add(
+            field,
+            value,
+            out("below what", min.to_string()),
+            format!("ask for at least {min}"),
+        );
     }
     if let Some(max) = max.filter(|m| value > *m) {
-        p.add(field, value, out("above what", max.to_string()), format!("ask for at most {max}"));
+        p.add(
+            field,
+            value,
+            out("above what", max.to_string()),
+            format!("ask for at most {max}"),
+        );
     }
 }

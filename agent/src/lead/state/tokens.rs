@@ -4,7 +4,7 @@ use super::draft::{Change, Draft};
 use super::{MAX_TOKENS, State};
 use crate::lead::record::{Piece, TokenPurpose, TokenRecord};
 use gpuloom_api::Refusal;
-use gpuloom_fleet::{Millis, Seconds, TenantName};
+use gpuloom_fleet::{Millis, Seconds};
 
 /// Shortest life of a token.
 pub(crate) const TOKEN_MIN_S: u64 = 60;
@@ -35,23 +35,25 @@ impl State {
         let most = match &new.purpose {
             TokenPurpose::Submit { tenant } => {
                 if self.tenant(tenant).is_none() {
-                    return Err(Refusal::not_found("tenant", tenant, "declare the tenant first"));
+                    return Err(Refusal::not_found(
+                        "tenant",
+                        tenant,
+                        "declare the tenant first",
+                    ));
                 }
                 SUBMIT_TOKEN_MAX_S
             }
-            TokenPurpose::Join { pool, .. } => {
-                match self.pool(pool) {
-                    None => {
-                        let fix = "declare the pool first";
-                        return Err(Refusal::not_found("pool", pool, fix));
-                    }
-                    Some((_, r)) if r.withdrawing => {
-                        let message = format!("pool {pool} is being destroyed");
-                        return Err(Refusal::in_use(message, "name another pool"));
-                    }
-                    Some(_) => JOIN_TOKEN_MAX_S,
+            TokenPurpose::Join { pool, .. } => match self.pool(pool) {
+                None => {
+                    let fix = "declare the pool first";
+                    return Err(Refusal::not_found("pool", pool, fix));
                 }
-            }
+                Some((_, r)) if r.withdrawing => {
+                    let message = format!("pool {pool} is being destroyed");
+                    return Err(Refusal::in_use(message, "name another pool"));
+                }
+                Some(_) => JOIN_TOKEN_MAX_S,
+            },
         };
         if !(TOKEN_MIN_S..=most).contains(&new.ttl_s) {
             let message = "is not how long such a token may live";
@@ -60,7 +62,12 @@ impl State {
         }
         if new.label.len() > 128 || new.label.chars().any(char::is_control) {
             let fix = "use at most 128 bytes without control characters";
-            return Err(Refusal::invalid_field("label", &new.label, "is not a label", fix));
+            return Err(Refusal::invalid_field(
+                "label",
+                &new.label,
+                "is not a label",
+                fix,
+            ));
         }
         if self.tokens.len() >= MAX_TOKENS {
             let fix = "revoke some, or wait until they end";
@@ -89,14 +96,5 @@ impl State {
             draft.put(Piece::NoToken(hash.clone()));
         }
         (draft.finish(), existed)
-    }
-
-    /// The tenant a token submits for, while it lives.
-    pub(crate) fn tenant_of_token(&self, hash: &str, now: Millis) -> Option<TenantName> {
-        let token = self.tokens.get(hash).filter(|t| t.expires_at > now)?;
-        match &token.purpose {
-            TokenPurpose::Submit { tenant } => Some(tenant.clone()),
-            TokenPurpose::Join { .. } => None,
-        }
     }
 }

@@ -50,6 +50,11 @@ pub(super) fn held_on(state: &State, device: &DeviceId) -> Held {
 // === impl State ===
 
 impl State {
+    /// What live attempts hold of one device.
+    pub(crate) fn held_on(&self, device: &DeviceId) -> Held {
+        held_on(self, device)
+    }
+
     /// What live attempts hold of each device.
     pub(crate) fn ledger(&self) -> BTreeMap<DeviceId, Held> {
         let mut ledger: BTreeMap<DeviceId, Held> = BTreeMap::new();
@@ -72,10 +77,14 @@ impl State {
 
     /// What each tenant holds and waits for, its children's included; in one pool or in all.
     pub(crate) fn usage(&self, pool: Option<&PoolName>) -> BTreeMap<TenantName, Usage> {
-        let mut by: BTreeMap<TenantName, Usage> =
-            self.tenants().map(|t| (t.name.clone(), Usage::default())).collect();
+        let mut by: BTreeMap<TenantName, Usage> = self
+            .tenants()
+            .map(|t| (t.name.clone(), Usage::default()))
+            .collect();
         for id in self.pending.iter().chain(&self.active) {
-            let Some(record) = self.jobs.get(id) else { continue };
+            let Some(record) = self.jobs.get(id) else {
+                continue;
+            };
             let attempt = live_attempt(record);
             let place = match attempt {
                 Some(a) => self.nodes.get(&a.node).map(|n| &n.pool),
@@ -85,7 +94,9 @@ impl State {
                 continue;
             }
             for tenant in self.lineage(&record.job.spec.tenant) {
-                let Some(usage) = by.get_mut(tenant) else { continue };
+                let Some(usage) = by.get_mut(tenant) else {
+                    continue;
+                };
                 match attempt {
                     None => usage.pending += 1,
                     Some(a) => {

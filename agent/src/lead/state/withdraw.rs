@@ -2,7 +2,7 @@
 
 use super::draft::{Change, Draft};
 use super::{State, references};
-use crate::lead::record::Piece;
+use crate::lead::record::{Piece, TokenPurpose, TokenRecord};
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{
     EventKind, JobId, Kind, Millis, ObjectRecord, OnDestroy, PoolName, PoolPhase, StopCause,
@@ -42,7 +42,10 @@ impl State {
     ) -> Result<(Change, Withdrawn), Refusal> {
         let (kind, name) = (ask.kind, ask.name.as_str());
         let Some(old) = self.object(kind, name) else {
-            let answer = Withdrawn { existed: false, gone: true };
+            let answer = Withdrawn {
+                existed: false,
+                gone: true,
+            };
             return Ok((Change::default(), answer));
         };
         if ask.expected_generation > 0 && ask.expected_generation != old.generation {
@@ -57,15 +60,31 @@ impl State {
             let pool = PoolName::new(name)
                 .map_err(|e| Refusal::invalid_field("name", name, e.to_string(), ""))?;
             let gone = self.withdraw_pool(&mut draft, &pool, old, ask.abandon, by, now)?;
-            return Ok((draft.finish(), Withdrawn { existed: true, gone }));
+            return Ok((
+                draft.finish(),
+                Withdrawn {
+                    existed: true,
+                    gone,
+                },
+            ));
         }
         draft.put(Piece::NoObject(kind, name.to_owned()));
+        if kind == Kind::Tenant {
+            // A later tenant of the same name must not inherit them.
+            let theirs = |t: &&TokenRecord| matches!(&t.purpose, TokenPurpose::Submit { tenant } if tenant.as_str() == name);
+            for token in self.tokens.values().filter(theirs) {
+                draft.put(Piece::NoToken(token.hash.clone()));
+            }
+        }
         draft.event(EventKind::Withdrawn {
             kind,
             name: name.to_owned(),
             by: by.to_owned(),
         });
-        let answer = Withdrawn { existed: true, gone: true };
+        let answer = Withdrawn {
+            existed: true,
+            gone: true,
+        };
         Ok((draft.finish(), answer))
     }
 
@@ -82,7 +101,9 @@ impl State {
                 match kind {
                     Kind::Tenant => spec.tenant.as_str() == name,
                     Kind::PriorityClass => {
-                        spec.priority_class.as_ref().is_some_and(|c| c.as_str() == name)
+                        spec.priority_class
+                            .as_ref()
+                            .is_some_and(|c| c.as_str() == name)
                             && !is_builtin_class(name)
                     }
                     _ => false,
@@ -92,7 +113,10 @@ impl State {
         let jobs: Vec<String> = live.filter(uses).map(JobId::to_string).collect();
         if !jobs.is_empty() {
             let message = format!("{kind} {name} has live jobs: {}", list(&jobs));
-            return Err(Refusal::in_use(message, "wait for them or cancel them first"));
+            return Err(Refusal::in_use(
+                message,
+                "wait for them or cancel them first",
+            ));
         }
         Ok(())
     }
@@ -113,7 +137,10 @@ impl State {
         let running: Vec<JobId> = self.jobs_in_pool(pool).collect();
         if on_destroy == OnDestroy::Refuse && !abandon && !running.is_empty() {
             let names: Vec<String> = running.iter().map(JobId::to_string).collect();
-            let message = format!("pool {pool} runs jobs {} and its on_destroy is refuse", list(&names));
+            let message = format!(
+                "pool {pool} runs jobs {} and its on_destroy is refuse",
+                list(&names)
+            );
             let fix = "wait for them, cancel them, or set on_destroy to drain or kill";
             return Err(Refusal::in_use(message, fix));
         }
@@ -139,7 +166,9 @@ impl State {
         asked_by: Option<&str>,
         now: Millis,
     ) {
-        let Some((_, record)) = self.pool(pool) else { return };
+        let Some((_, record)) = self.pool(pool) else {
+            return;
+        };
         let Some(by) = asked_by else { return };
         draft.put(Piece::Object(ObjectRecord {
             withdrawing: true,
@@ -216,7 +245,12 @@ pub(crate) fn is_builtin_class(name: &str) -> bool {
 }
 
 fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(NAMED) {
         0 => shown,
         more => format!("{shown} and {more} more"),

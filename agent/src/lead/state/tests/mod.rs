@@ -4,6 +4,8 @@ mod objects;
 mod story;
 mod walk;
 
+use super::declare::Declared;
+use super::withdraw::Withdrawn;
 use super::*;
 use crate::lead::batch::Batch;
 use crate::lead::record::EventBatch;
@@ -39,7 +41,7 @@ pub(super) fn job(text: &str) -> JobId {
     text.parse().expect("a job id")
 }
 
-pub(super) fn pool(name: &str) -> PoolSpec {
+pub(crate) fn pool(name: &str) -> PoolSpec {
     PoolSpec {
         name: pool_name(name),
         gpu: GpuShape {
@@ -130,7 +132,8 @@ impl World {
         let mut batch = Batch::default();
         batch.absorb(&mut self.state, change, self.now);
         for (txn, _) in batch.into_txns() {
-            txn.validate().expect("a transaction within the store's limits");
+            txn.validate()
+                .expect("a transaction within the store's limits");
             for op in txn.ops {
                 match op {
                     Op::Put { key, value, .. } => drop(self.disk.insert(key, value)),
@@ -299,7 +302,10 @@ impl World {
     }
 
     pub(super) fn word(&self, id: &str) -> &'static str {
-        self.state.jobs.get(&job(id)).map_or("gone", |r| r.job.state.as_str())
+        self.state
+            .jobs
+            .get(&job(id))
+            .map_or("gone", |r| r.job.state.as_str())
     }
 
     /// The state read back from the disk.
@@ -330,8 +336,14 @@ impl World {
         assert_eq!((&again.tokens, &again.launches), (&s.tokens, &s.launches));
         assert_eq!((&again.pending, &again.active), (&s.pending, &s.active));
         assert_eq!((&again.ended, &again.on_node), (&s.ended, &s.on_node));
-        assert_eq!((&again.dependents, &again.live_of), (&s.dependents, &s.live_of));
-        assert_eq!((again.next_job, again.next_event), (s.next_job, s.next_event));
+        assert_eq!(
+            (&again.dependents, &again.live_of),
+            (&s.dependents, &s.live_of)
+        );
+        assert_eq!(
+            (again.next_job, again.next_event),
+            (s.next_job, s.next_event)
+        );
         assert_eq!(again.events, s.events);
         for (i, event) in s.events.iter().enumerate() {
             assert_eq!(event.seq, i as u64 + 1, "events count up without gaps");
@@ -343,8 +355,7 @@ impl World {
     fn check_ledger(&self) {
         let mut sums: BTreeMap<DeviceId, (MilliGpu, Bytes)> = BTreeMap::new();
         for record in self.state.jobs.values() {
-            let live: Vec<&Attempt> =
-                record.job.attempts.iter().filter(|a| a.is_live()).collect();
+            let live: Vec<&Attempt> = record.job.attempts.iter().filter(|a| a.is_live()).collect();
             let active = matches!(record.job.state, JobState::Active { .. });
             assert_eq!(live.len(), usize::from(active), "job {}", record.job.id);
             for grant in live.iter().flat_map(|a| &a.grants) {
@@ -356,8 +367,14 @@ impl World {
         let ledger = self.state.ledger();
         assert_eq!(ledger.len(), sums.len());
         for (device, (share, memory)) in sums {
-            assert!(share <= MilliGpu::ONE && memory <= Bytes::gib(16), "{device}");
-            assert_eq!((ledger[&device].share, ledger[&device].memory), (share, memory));
+            assert!(
+                share <= MilliGpu::ONE && memory <= Bytes::gib(16),
+                "{device}"
+            );
+            assert_eq!(
+                (ledger[&device].share, ledger[&device].memory),
+                (share, memory)
+            );
         }
     }
 }

@@ -20,46 +20,85 @@ fn a_write_needs_the_present_generation_unless_it_changes_nothing() {
     let mut w = World::new();
     let first = w.declare(tenant_of("a", None, 1), 0).expect("created");
     assert_eq!((first.generation, first.adopted), (1, false));
-    assert_eq!(w.declare(tenant_of("a", None, 1), 1).expect("same").generation, 1);
-    assert_eq!(w.declare(tenant_of("a", None, 2), 1).expect("changed").generation, 2);
+    assert_eq!(
+        w.declare(tenant_of("a", None, 1), 1)
+            .expect("same")
+            .generation,
+        1
+    );
+    assert_eq!(
+        w.declare(tenant_of("a", None, 2), 1)
+            .expect("changed")
+            .generation,
+        2
+    );
     let stale = w.declare(tenant_of("a", None, 3), 1).expect_err("stale");
     assert_eq!((stale.have_generation, stale.got_generation), (2, 1));
     // The answer was lost and the same change is asked for again.
-    assert_eq!(w.declare(tenant_of("a", None, 2), 1).expect("repeated").generation, 2);
-    assert_eq!(code(w.declare(tenant_of("b", None, 1), 4)), RefusalCode::NotFound);
+    assert_eq!(
+        w.declare(tenant_of("a", None, 2), 1)
+            .expect("repeated")
+            .generation,
+        2
+    );
+    assert_eq!(
+        code(w.declare(tenant_of("b", None, 1), 4)),
+        RefusalCode::NotFound
+    );
 }
 
 #[test]
 fn creating_what_exists_is_adopted_refused_or_declared_twice() {
     let mut w = World::new();
-    w.declare_in(tenant_of("a", None, 1), 0, "run1").expect("created");
+    w.declare_in(tenant_of("a", None, 1), 0, "run1")
+        .expect("created");
     let twice = w.declare_in(tenant_of("a", None, 1), 0, "run1");
     assert_eq!(code(twice), RefusalCode::DeclaredTwice);
-    let adopted = w.declare_in(tenant_of("a", None, 5), 0, "run2").expect("adopted");
+    let adopted = w
+        .declare_in(tenant_of("a", None, 5), 0, "run2")
+        .expect("adopted");
     assert_eq!((adopted.generation, adopted.adopted), (2, true));
     let twice = w.declare_in(tenant_of("a", None, 5), 0, "run2");
     assert_eq!(code(twice), RefusalCode::DeclaredTwice);
     let change = w.state.confirm(Kind::Tenant, "a");
     w.absorb(change);
-    let exists = w.declare_in(tenant_of("a", None, 5), 0, "run3").expect_err("exists");
+    let exists = w
+        .declare_in(tenant_of("a", None, 5), 0, "run3")
+        .expect_err("exists");
     assert_eq!(exists.code, RefusalCode::AlreadyExists);
-    assert!(exists.fix.contains("terraform import gpuloom_tenant."), "{}", exists.fix);
+    assert!(
+        exists.fix.contains("terraform import gpuloom_tenant."),
+        "{}",
+        exists.fix
+    );
 }
 
 #[test]
 fn references_must_exist_and_circles_are_refused() {
     let mut w = World::new();
-    let refused = w.declare(tenant_of("a", Some("x"), 1), 0).expect_err("no parent");
+    let refused = w
+        .declare(tenant_of("a", Some("x"), 1), 0)
+        .expect_err("no parent");
     assert_eq!(refused.problems.0[0].field, "parent");
     w.tenant("a", None);
     w.tenant("b", Some("a"));
     w.tenant("c", Some("b"));
-    let circle = w.declare(tenant_of("a", Some("c"), 1), 1).expect_err("a circle");
-    assert!(circle.problems.0[0].message.contains("part of a itself"), "{circle}");
-    let lost = w.declare(Object::Quota(quota("q", "nobody", 1)), 0).expect_err("no tenant");
+    let circle = w
+        .declare(tenant_of("a", Some("c"), 1), 1)
+        .expect_err("a circle");
+    assert!(
+        circle.problems.0[0].message.contains("part of a itself"),
+        "{circle}"
+    );
+    let lost = w
+        .declare(Object::Quota(quota("q", "nobody", 1)), 0)
+        .expect_err("no tenant");
     assert_eq!(lost.problems.0[0].field, "tenant");
-    w.declare(Object::Quota(quota("q", "a", 1)), 0).expect("a quota");
-    let second = w.declare(Object::Quota(quota("r", "a", 2)), 0).expect_err("two quotas");
+    w.declare(Object::Quota(quota("q", "a", 1)), 0)
+        .expect("a quota");
+    let second = w
+        .declare(Object::Quota(quota("r", "a", 2)), 0)
+        .expect_err("two quotas");
     assert!(second.problems.0[0].message.contains("quota q"), "{second}");
 }
 
@@ -71,7 +110,9 @@ fn a_chain_of_tenants_is_as_deep_as_the_limit_and_no_deeper() {
         w.tenant(&format!("t{i}"), Some(&format!("t{}", i - 1)));
     }
     let last = format!("t{}", gpuloom_fleet::MAX_TENANT_DEPTH);
-    let deep = w.declare(tenant_of("deep", Some(&last), 1), 0).expect_err("too deep");
+    let deep = w
+        .declare(tenant_of("deep", Some(&last), 1), 0)
+        .expect_err("too deep");
     assert!(deep.problems.0[0].fix.contains("levels"), "{deep}");
     w.tenant("top", None);
     // Moving the whole chain below another one counts its height.
@@ -86,10 +127,19 @@ fn what_is_used_is_not_withdrawn_and_what_is_gone_is_no_error() {
     let refused = w.withdraw(Kind::Tenant, "a").expect_err("has a child");
     assert!(refused.message.contains("tenant child"), "{refused}");
     let gone = w.withdraw(Kind::Tenant, "never").expect("no error");
-    assert_eq!(gone, Withdrawn { existed: false, gone: true });
+    assert_eq!(
+        gone,
+        Withdrawn {
+            existed: false,
+            gone: true
+        }
+    );
     w.submit(spec("b")).expect("a job");
     let refused = w.withdraw(Kind::Tenant, "b").expect_err("has a job");
-    assert_eq!((refused.code, refused.message.contains('1')), (RefusalCode::InUse, true));
+    assert_eq!(
+        (refused.code, refused.message.contains('1')),
+        (RefusalCode::InUse, true)
+    );
     w.cancel(job("1"));
     assert!(w.withdraw(Kind::Tenant, "b").expect("withdrawn").existed);
 }
@@ -98,7 +148,12 @@ fn what_is_used_is_not_withdrawn_and_what_is_gone_is_no_error() {
 fn a_built_in_class_is_overridden_and_restored() {
     let mut w = World::small();
     let urgent = PriorityClassName::new("urgent").expect("a name");
-    let value = |w: &World| w.state.priority_class(Some(&urgent)).expect("a class").value;
+    let value = |w: &World| {
+        w.state
+            .priority_class(Some(&urgent))
+            .expect("a class")
+            .value
+    };
     assert_eq!(value(&w), 1000);
     let class = PriorityClassSpec {
         name: urgent.clone(),
@@ -107,7 +162,8 @@ fn a_built_in_class_is_overridden_and_restored() {
         cost_multiplier_milli: 1000,
         grace: Seconds(1),
     };
-    w.declare(Object::PriorityClass(class), 0).expect("overrides");
+    w.declare(Object::PriorityClass(class), 0)
+        .expect("overrides");
     assert_eq!(value(&w), 7);
     let mut urgent_job = spec("a");
     urgent_job.priority_class = Some(urgent.clone());
@@ -131,7 +187,9 @@ fn a_pool_follows_its_on_destroy() {
         w.decide();
         let withdrawn = w.withdraw(Kind::Pool, "t4");
         assert_eq!(withdrawn.is_err(), refused, "{on_destroy:?}");
-        let stopping = live_attempt(&w.state.jobs[&job("1")]).expect("live").is_stopping();
+        let stopping = live_attempt(&w.state.jobs[&job("1")])
+            .expect("live")
+            .is_stopping();
         assert_eq!(stopping, stops, "{on_destroy:?}");
         if refused {
             continue;
@@ -139,7 +197,11 @@ fn a_pool_follows_its_on_destroy() {
         assert!(!withdrawn.expect("withdrawn").gone);
         w.submit(spec("a")).expect("waits for another pool");
         w.decide();
-        assert_eq!(w.word("2"), "pending", "nothing new starts on a draining pool");
+        assert_eq!(
+            w.word("2"),
+            "pending",
+            "nothing new starts on a draining pool"
+        );
         w.end(job("1"), Some(Exit::Code(0)), EndCause::Exited);
         let change = w.state.finish_pool(&pool_name("t4"));
         w.absorb(change);
@@ -189,16 +251,31 @@ fn a_join_token_lets_one_node_in_and_the_same_one_again() {
     };
     let (change, _) = w.state.join(&ask("n3", "key"), w.now).expect("joins");
     w.absorb(change);
-    assert!(w.state.join(&ask("n3", "key"), w.now).is_ok(), "the answer was lost");
+    assert!(
+        w.state.join(&ask("n3", "key"), w.now).is_ok(),
+        "the answer was lost"
+    );
     for (node, request) in [("n3", "other key"), ("n4", "key")] {
-        assert_eq!(code(w.state.join(&ask(node, request), w.now)), RefusalCode::Denied);
+        assert_eq!(
+            code(w.state.join(&ask(node, request), w.now)),
+            RefusalCode::Denied
+        );
     }
     let later = w.now.plus(Seconds(600));
-    assert_eq!(code(w.state.join(&ask("n3", "key"), later)), RefusalCode::Denied);
+    assert_eq!(
+        code(w.state.join(&ask("n3", "key"), later)),
+        RefusalCode::Denied
+    );
     w.tick(600);
     assert!(w.state.tokens.is_empty());
     for ttl_s in [59, 24 * 3600 + 1] {
-        let bad = NewToken { ttl_s, ..new.clone() };
-        assert_eq!(code(w.state.create_token(&bad, w.now)), RefusalCode::Invalid);
+        let bad = NewToken {
+            ttl_s,
+            ..new.clone()
+        };
+        assert_eq!(
+            code(w.state.create_token(&bad, w.now)),
+            RefusalCode::Invalid
+        );
     }
 }

@@ -16,8 +16,12 @@ fn gpus(of: &str, milli: u64) -> JobSpec {
 #[test]
 fn what_becomes_of_a_job_when_its_attempt_ends() {
     let stopped = |why| EndCause::Stopped { why };
-    let lost = EndCause::Lost { message: "gone".to_owned() };
-    let failed = EndCause::LaunchFailed { message: "no such program".to_owned() };
+    let lost = EndCause::Lost {
+        message: "gone".to_owned(),
+    };
+    let failed = EndCause::LaunchFailed {
+        message: "no such program".to_owned(),
+    };
     for (retries, exit, cause, word, failures) in [
         (0, Some(Exit::Code(0)), EndCause::Exited, "succeeded", 0),
         (0, Some(Exit::Code(3)), EndCause::Exited, "failed", 1),
@@ -28,7 +32,13 @@ fn what_becomes_of_a_job_when_its_attempt_ends() {
         (0, None, failed, "failed", 1),
         (0, None, stopped(StopCause::Walltime), "timed_out", 0),
         (0, None, stopped(StopCause::Drained), "pending", 0),
-        (0, None, stopped(StopCause::Preempted { by: job("9") }), "pending", 0),
+        (
+            0,
+            None,
+            stopped(StopCause::Preempted { by: job("9") }),
+            "pending",
+            0,
+        ),
     ] {
         let mut w = World::small();
         let mut s = spec("a");
@@ -67,14 +77,23 @@ fn a_request_repeated_gives_the_same_jobs() {
     let mut w = World::small();
     let mut s = spec("a");
     s.array = Some(3);
-    let ask = Submit { spec: s, request_id: "once".to_owned() };
+    let ask = Submit {
+        spec: s,
+        request_id: "once".to_owned(),
+    };
     let (change, ids) = w.state.submit(&ask, "admin", w.now).expect("jobs");
     w.absorb(change);
-    assert_eq!(ids.iter().map(JobId::to_string).collect::<Vec<_>>(), ["1.0", "1.1", "1.2"]);
+    assert_eq!(
+        ids.iter().map(JobId::to_string).collect::<Vec<_>>(),
+        ["1.0", "1.1", "1.2"]
+    );
     let (change, again) = w.state.submit(&ask, "admin", w.now).expect("the same");
     assert!(change.is_empty() && again == ids);
     // Another tenant's request of the same id is another request.
-    let other = Submit { spec: spec("b"), request_id: "once".to_owned() };
+    let other = Submit {
+        spec: spec("b"),
+        request_id: "once".to_owned(),
+    };
     let (change, ids) = w.state.submit(&other, "admin", w.now).expect("a job");
     w.absorb(change);
     assert_eq!(ids, [job("2")]);
@@ -89,7 +108,8 @@ fn a_request_repeated_gives_the_same_jobs() {
 #[test]
 fn what_can_never_run_is_refused_with_its_reason() {
     let mut w = World::small();
-    w.declare(Object::Quota(quota("q", "a", 1000)), 0).expect("a quota");
+    w.declare(Object::Quota(quota("q", "a", 1000)), 0)
+        .expect("a quota");
     let mut wrong_model = spec("b");
     wrong_model.request.model = Some(GpuModel::new("H100").expect("a model"));
     let mut too_much = spec("b");
@@ -118,10 +138,19 @@ fn limit_ranges_fill_in_and_bound() {
         name: gpuloom_fleet::LimitRangeName::new("small").expect("a name"),
         tenant: Some(tenant("a")),
         pool: None,
-        default: Resources { gpus: Some(MilliGpu(500)), gpu_memory: Some(Bytes::gib(4)) },
+        default: Resources {
+            gpus: Some(MilliGpu(500)),
+            gpu_memory: Some(Bytes::gib(4)),
+        },
         default_walltime: Some(Seconds(60)),
-        min: Resources { gpus: Some(MilliGpu(100)), gpu_memory: None },
-        max: Resources { gpus: Some(MilliGpu(1000)), gpu_memory: Some(Bytes::gib(8)) },
+        min: Resources {
+            gpus: Some(MilliGpu(100)),
+            gpu_memory: None,
+        },
+        max: Resources {
+            gpus: Some(MilliGpu(1000)),
+            gpu_memory: Some(Bytes::gib(8)),
+        },
         max_walltime: Some(Seconds(120)),
     };
     w.declare(Object::LimitRange(range), 0).expect("a range");
@@ -132,16 +161,27 @@ fn limit_ranges_fill_in_and_bound() {
     assert_eq!(filled.walltime, Some(Seconds(60)));
     let mut long = spec("a");
     long.walltime = Some(Seconds(121));
-    for (spec, field) in [(gpus("a", 50), "gpus"), (gpus("a", 2000), "gpus"), (long, "walltime")] {
+    for (spec, field) in [
+        (gpus("a", 50), "gpus"),
+        (gpus("a", 2000), "gpus"),
+        (long, "walltime"),
+    ] {
         let refused = w.submit(spec).expect_err(field);
         assert_eq!(refused.problems.0[0].field, field, "{refused}");
     }
-    assert_eq!(w.submit(spec("b")).map(|ids| ids.len()), Ok(1), "another tenant is not bound");
+    assert_eq!(
+        w.submit(spec("b")).map(|ids| ids.len()),
+        Ok(1),
+        "another tenant is not bound"
+    );
 }
 
 #[test]
 fn dependencies_hold_back_and_pass_failure_on() {
-    let after = |id: &str, condition| Dependency { job: job(id), condition };
+    let after = |id: &str, condition| Dependency {
+        job: job(id),
+        condition,
+    };
     for (code, succeeded, failed, ended) in [
         (0, "active", "cancelled", "active"),
         (1, "cancelled", "active", "active"),
@@ -161,12 +201,22 @@ fn dependencies_hold_back_and_pass_failure_on() {
         last.depends_on = vec![after("2", DependencyCondition::Succeeded)];
         w.submit(last).expect("5");
         w.decide();
-        assert_eq!((w.word("1"), w.word("2"), w.word("4")), ("active", "pending", "pending"));
+        assert_eq!(
+            (w.word("1"), w.word("2"), w.word("4")),
+            ("active", "pending", "pending")
+        );
         let (e, c) = exit(code);
         w.end(job("1"), e, c);
         w.decide();
-        assert_eq!((w.word("2"), w.word("3"), w.word("4")), (succeeded, failed, ended));
-        let passed_on = if succeeded == "cancelled" { "cancelled" } else { "pending" };
+        assert_eq!(
+            (w.word("2"), w.word("3"), w.word("4")),
+            (succeeded, failed, ended)
+        );
+        let passed_on = if succeeded == "cancelled" {
+            "cancelled"
+        } else {
+            "pending"
+        };
         assert_eq!(w.word("5"), passed_on);
     }
     let mut w = World::small();
@@ -189,8 +239,13 @@ fn cancelling_ends_waiting_jobs_at_once_and_running_ones_when_they_are_gone() {
     assert_eq!(w.word("1"), "active", "its processes are not gone yet");
     w.end(job("1"), Some(Exit::Signal(15)), EndCause::Exited);
     assert_eq!(w.word("1"), "cancelled");
-    let hidden = w.state.cancel(job("1"), Some(&tenant("b")), "tenant:b", w.now);
-    assert_eq!(hidden.expect_err("another's").code, gpuloom_api::RefusalCode::NotFound);
+    let hidden = w
+        .state
+        .cancel(job("1"), Some(&tenant("b")), "tenant:b", w.now);
+    assert_eq!(
+        hidden.expect_err("another's").code,
+        gpuloom_api::RefusalCode::NotFound
+    );
 }
 
 #[test]
@@ -202,13 +257,26 @@ fn a_walltime_stops_what_runs_too_long() {
     w.decide();
     w.tick(20);
     let (attempt, node) = w.live(job("1")).expect("live");
-    assert!(!live_attempt(&w.state.jobs[&job("1")]).expect("live").is_stopping(), "not running yet");
+    assert!(
+        !live_attempt(&w.state.jobs[&job("1")])
+            .expect("live")
+            .is_stopping(),
+        "not running yet"
+    );
     let since = w.now;
     w.report(node.as_str(), &[(attempt, SaidPhase::Running { since })]);
     w.tick(9);
-    assert!(!live_attempt(&w.state.jobs[&job("1")]).expect("live").is_stopping());
+    assert!(
+        !live_attempt(&w.state.jobs[&job("1")])
+            .expect("live")
+            .is_stopping()
+    );
     w.tick(1);
-    assert!(live_attempt(&w.state.jobs[&job("1")]).expect("live").is_stopping());
+    assert!(
+        live_attempt(&w.state.jobs[&job("1")])
+            .expect("live")
+            .is_stopping()
+    );
     w.end(job("1"), Some(Exit::Signal(15)), EndCause::Exited);
     assert_eq!(w.word("1"), "timed_out");
 }
@@ -221,14 +289,23 @@ fn a_silent_nodes_jobs_wait_for_it_until_it_is_verified_gone() {
     w.submit(s).expect("a job");
     w.decide();
     let (attempt, node) = w.live(job("1")).expect("live");
-    w.report(node.as_str(), &[(attempt, SaidPhase::Running { since: w.now })]);
+    w.report(
+        node.as_str(),
+        &[(attempt, SaidPhase::Running { since: w.now })],
+    );
     w.tick(11);
-    assert_eq!(w.state.node_state(&node).0, gpuloom_fleet::NodeState::Suspect);
+    assert_eq!(
+        w.state.node_state(&node).0,
+        gpuloom_fleet::NodeState::Suspect
+    );
     assert_eq!(w.word("1"), "active");
     w.submit(gpus("a", 2000)).expect("2");
     w.decide();
     assert_eq!(w.word("2"), "pending", "a silent node gets nothing new");
-    w.report(node.as_str(), &[(attempt, SaidPhase::Running { since: w.now })]);
+    w.report(
+        node.as_str(),
+        &[(attempt, SaidPhase::Running { since: w.now })],
+    );
     assert_eq!(w.word("1"), "active", "it came back with its job");
     let change = w.state.node_gone(&node, "its instance is gone", w.now);
     w.absorb(change);
@@ -255,7 +332,10 @@ fn an_ended_attempt_is_forgotten_by_its_node_only_when_it_is_stored() {
     w.submit(spec("a")).expect("a job");
     w.decide();
     let (attempt, node) = w.live(job("1")).expect("live");
-    w.report(node.as_str(), &[(attempt, SaidPhase::Running { since: w.now })]);
+    w.report(
+        node.as_str(),
+        &[(attempt, SaidPhase::Running { since: w.now })],
+    );
     assert_eq!(w.state.to_forget(&node), []);
     let (e, c) = exit(0);
     w.end(job("1"), e, c);
@@ -273,9 +353,9 @@ fn an_urgent_job_preempts_and_the_victim_runs_again() {
     urgent.priority_class = Some(PriorityClassName::new("urgent").expect("a name"));
     w.submit(urgent).expect("3");
     w.decide();
-    let victim = [job("1"), job("2")].into_iter().find(|id| {
-        live_attempt(&w.state.jobs[id]).is_some_and(Attempt::is_stopping)
-    });
+    let victim = [job("1"), job("2")]
+        .into_iter()
+        .find(|id| live_attempt(&w.state.jobs[id]).is_some_and(Attempt::is_stopping));
     let victim = victim.expect("one is told to stop");
     assert_eq!(w.word("3"), "pending");
     w.end(victim, Some(Exit::Signal(15)), EndCause::Exited);
@@ -284,7 +364,11 @@ fn an_urgent_job_preempts_and_the_victim_runs_again() {
     let record = &w.state.jobs[&victim].job;
     assert_eq!((record.preemptions, record.failures), (1, 0));
     let lowered = w.state.events.iter().all(|e| match &e.what {
-        EventKind::Stopping { priority, by_priority: Some(by), .. } => by > priority,
+        EventKind::Stopping {
+            priority,
+            by_priority: Some(by),
+            ..
+        } => by > priority,
         _ => true,
     });
     assert!(lowered, "preemption goes downwards only");
@@ -301,7 +385,10 @@ fn only_the_configured_number_of_finished_jobs_is_kept() {
         w.submit(gpus("a", 250)).expect("2, 3, 4");
     }
     let mut waits = gpus("a", 2000);
-    waits.depends_on = vec![Dependency { job: job("2"), condition: DependencyCondition::Ended }];
+    waits.depends_on = vec![Dependency {
+        job: job("2"),
+        condition: DependencyCondition::Ended,
+    }];
     w.submit(waits).expect("5");
     for id in ["1", "2", "3", "4"] {
         w.now = w.now.plus(Seconds(1));
@@ -310,7 +397,10 @@ fn only_the_configured_number_of_finished_jobs_is_kept() {
     // 5 may run now but still refers to 2.
     w.tick(1);
     assert_eq!((w.word("1.0"), w.word("1.1")), ("gone", "gone"));
-    assert_eq!((w.word("2"), w.word("3"), w.word("4")), ("cancelled", "gone", "cancelled"));
+    assert_eq!(
+        (w.word("2"), w.word("3"), w.word("4")),
+        ("cancelled", "gone", "cancelled")
+    );
     assert!(w.state.arrays.is_empty());
     assert_eq!(w.replayed().rubbish(), Change::default());
     w.submit(gpus("a", 250)).expect("numbers go on");

@@ -6,7 +6,14 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { of: bool, gpus: u64, urgent: bool, retries: u32, array: Option<u32>, after: Option<u8> },
+    Submit {
+        of: bool,
+        gpus: u64,
+        urgent: bool,
+        retries: u32,
+        array: Option<u32>,
+        after: Option<u8>,
+    },
     Cancel(u8),
     Run(u8),
     Stop(u8),
@@ -46,7 +53,14 @@ fn name(first: bool) -> &'static str {
 
 fn walk(w: &mut World, step: &Step) {
     match step {
-        Step::Submit { of, gpus, urgent, retries, array, after } => {
+        Step::Submit {
+            of,
+            gpus,
+            urgent,
+            retries,
+            array,
+            after,
+        } => {
             let mut s = spec(name(*of));
             s.request.gpus = Some(MilliGpu(*gpus));
             (s.retries, s.array) = (*retries, *array);
@@ -89,7 +103,10 @@ fn walk(w: &mut World, step: &Step) {
         Step::Quota(of, gpus) => {
             let mut q = quota(name(*of), name(*of), *gpus);
             q.on_excess = OnExcess::Preempt;
-            let old = w.state.object(Kind::Quota, name(*of)).map_or(0, |o| o.generation);
+            let old = w
+                .state
+                .object(Kind::Quota, name(*of))
+                .map_or(0, |o| o.generation);
             w.declare(Object::Quota(q), old).expect("a quota");
         }
         Step::Tick(s) => w.tick(*s),
@@ -97,7 +114,9 @@ fn walk(w: &mut World, step: &Step) {
 }
 
 fn attempt(w: &mut World, step: &Step, id: JobId) {
-    let Some((attempt, node)) = w.live(id) else { return };
+    let Some((attempt, node)) = w.live(id) else {
+        return;
+    };
     match step {
         Step::Run(_) => {
             let all = w.attempts_on(&node, None);
@@ -125,9 +144,17 @@ fn quotas_held(w: &World, before: u64) {
         let EventKind::Granted { tenant, .. } = &event.what else {
             continue;
         };
-        let limit = w.state.quotas().find(|q| q.tenant == *tenant).and_then(|q| q.limit.gpus);
+        let limit = w
+            .state
+            .quotas()
+            .find(|q| q.tenant == *tenant)
+            .and_then(|q| q.limit.gpus);
         if let Some(limit) = limit {
-            assert!(usage[tenant].gpus <= limit, "{tenant} holds {} of {limit}", usage[tenant].gpus);
+            assert!(
+                usage[tenant].gpus <= limit,
+                "{tenant} holds {} of {limit}",
+                usage[tenant].gpus
+            );
         }
     }
 }

@@ -1,0 +1,405 @@
+//! The pool loop: makes what exists equal to what is wanted, pool by pool, through the one door to clouds.
+
+mod autoscale;
+mod book;
+mod inventory;
+
+pub(crate) use book::{Book, NodeTemplate};
+pub(crate) use inventory::Inventory;
+pub use inventory::InventoryError;
+
+use super::core::Core;
+use super::state::{PoolSeen, State};
+use autoscale::Autoscaler;
+use gpuloom_cloud::{
+    Cloud, Instance, InstanceState, Members, Outages, Outcome, Plan, Tags, carry_out, reconcile,
+};
+use gpuloom_fleet::{
+    FleetName, InstanceId, Millis, NodeId, PoolName, PoolPlace, PoolSpec, Seconds,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often pools are looked at when nothing changes.
+const TURN: Duration = Duration::from_secs(1);
+/// Changes are looked at together when they come this close.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long a local refusal is believed: other pools give GPUs back at any time.
+const LOCAL_OUTAGE_MS: u64 = 5_000;
+/// Why the lead cordons a node by itself; such a cordon is taken back when the node stays.
+const SCALE_IN: &str = "the pool shrinks";
+
+/// What provisioning needs.
+#[derive(Clone)]
+pub(crate) struct Provisioner {
+    pub(crate) core: Core,
+    pub(crate) cloud: Arc<dyn Cloud>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) fleet: FleetName,
+    pub(crate) fleet_id: String,
+    /// Why there are no GPUs to give away; empty when there are.
+    pub(crate) no_gpus: String,
+    /// Held while launch numbers are given out.
+    pub(crate) numbers: Arc<Mutex<()>>,
+}
+
+/// One pool as a turn begins.
+struct PoolNow {
+    spec: PoolSpec,
+    wanted: u32,
+    withdrawing: bool,
+    busy: BTreeSet<InstanceId>,
+    /// Nodes with a record, and why each is cordoned.
+    nodes: BTreeMap<NodeId, Option<String>>,
+}
+
+// === impl Provisioner ===
+
+impl Provisioner {
+    /// Runs until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut changes = self.core.changes();
+        let mut turns: BTreeMap<PoolName, JoinHandle<Outages>> = BTreeMap::new();
+        let mut outages: BTreeMap<PoolName, (Outages, Millis)> = BTreeMap::new();
+        let mut scaler = Autoscaler::default();
+        loop {
+            let (pools, now) = match self.core.read(pool_names).await {
+                Ok(found) => found,
+                Err(_) => return,
+            };
+            turns = collect(turns, &mut outages, now).await;
+            for pool in pools {
+                if turns.contains_key(&pool) {
+                    continue;
+                }
+                let known = outages
+                    .get(&pool)
+                    .filter(|(_, at)| now.since_ms(*at) < LOCAL_OUTAGE_MS)
+                    .map(|(o, _)| o.clone())
+                    .unwrap_or_default();
+                let this = self.clone();
+                let name = pool.clone();
+                turns.insert(
+                    pool,
+                    tokio::spawn(async move { this.turn(name, known).await }),
+                );
+            }
+            scaler.turn(&self.core).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TURN) => {}
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(GATHER).await;
+                    changes.mark_unchanged();
+                }
+            }
+        }
+    }
+
+    /// One pool's turn; answers with what cannot be had for a while.
+    async fn turn(&self, pool: PoolName, mut outages: Outages) -> Outages {
+        let name = pool.clone();
+        let Ok(Some(seen)) = self.core.read(move |s, _| pool_now(s, &name)).await else {
+            return outages;
+        };
+        if seen.spec.place == PoolPlace::Existing {
+            self.existing(&pool, &seen).await;
+            return outages;
+        }
+        if let Err(error) = self.local(&pool, &seen, &mut outages).await {
+            tracing::warn!(%pool, %error, "the pool's turn was not finished");
+        }
+        outages
+    }
+
+    /// A pool of machines that exist: nothing to launch.
+    async fn existing(&self, pool: &PoolName, seen: &PoolNow) {
+        let nodes = u32::try_from(seen.nodes.len()).unwrap_or(u32::MAX);
+        let reason = "its machines exist already: start the agent on them with a join token";
+        let short = nodes < seen.wanted && !seen.withdrawing;
+        let shortfall = if short {
+            format!("{nodes} of {} nodes: {reason}", seen.wanted)
+        } else {
+            String::new()
+        };
+        self.see(pool, nodes, shortfall).await;
+        if seen.withdrawing {
+            self.finish(pool).await;
+        }
+    }
+
+    async fn local(
+        &self,
+        pool: &PoolName,
+        seen: &PoolNow,
+        outages: &mut Outages,
+    ) -> Result<(), gpuloom_api::Refusal> {
+        let tags = Tags::of_pool(&self.fleet, pool);
+        let listed = match self.cloud.list(&tags).await {
+            Ok(listed) => Some(listed),
+            Err(error) => {
+                tracing::warn!(%pool, %error, "instances cannot be listed");
+                None
+            }
+        };
+        self.bury(seen, listed.as_deref()).await?;
+        let (mut plan, now) = self.plan(pool, seen, listed.clone(), outages).await?;
+        self.cordon(seen, &mut plan).await?;
+        let outcomes = carry_out(&plan, self.cloud.as_ref(), self.book.as_ref(), now).await;
+        let mut exists = listed.as_deref().map_or(0, alive);
+        for outcome in outcomes {
+            self.note(&plan, outcome, outages, &mut exists, now).await?;
+        }
+        let shortfall = self.shortfall(seen, exists, &plan, outages, now);
+        self.see(pool, exists, shortfall).await;
+        if seen.withdrawing && listed.as_ref().is_some_and(Vec::is_empty) {
+            self.finish(pool).await;
+        }
+        Ok(())
+    }
+
+    /// Nodes whose instance is verified gone are gone with their attempts.
+    async fn bury(
+        &self,
+        seen: &PoolNow,
+        listed: Option<&[Instance]>,
+    ) -> Result<(), gpuloom_api::Refusal> {
+        let Some(listed) = listed else { return Ok(()) };
+        for node in seen.nodes.keys() {
+            if listed.iter().all(|i| i.id.as_str() != node.as_str()) {
+                self.gone(node.clone(), "its instance is gone").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn gone(&self, node: NodeId, why: &'static str) -> Result<(), gpuloom_api::Refusal> {
+        let gone = move |s: &State, now| Ok((s.node_gone(&node, why, now), ()));
+        self.core.write("node_gone", gone).await
+    }
+
+    /// Decides, and stores new launches before anybody else takes their numbers.
+    async fn plan(
+        &self,
+        pool: &PoolName,
+        seen: &PoolNow,
+        listed: Option<Vec<Instance>>,
+        outages: &Outages,
+    ) -> Result<(Plan, Millis), gpuloom_api::Refusal> {
+        let _numbers = self.numbers.lock().await;
+        let name = pool.clone();
+        let read = move |s: &State, now| {
+            let mine = s.launches.values().filter(|l| l.pool == name);
+            let next = gpuloom_cloud::LaunchId(s.next_launch);
+            (mine.cloned().collect::<Vec<_>>(), next, now)
+        };
+        let (launches, next_launch, now) = self.core.read(read).await?;
+        let members = Members {
+            wanted: if seen.withdrawing { 0 } else { seen.wanted },
+            listed,
+            launches,
+            busy: seen.busy.clone(),
+            next_launch,
+            salt: self.fleet_id.clone(),
+            listing_lag: Seconds(0),
+        };
+        let plan = reconcile(&seen.spec, &members, outages, now);
+        let mut records: Vec<_> = plan.launches.iter().map(|l| l.record.clone()).collect();
+        records.extend(plan.adoptions.iter().map(|a| a.record.clone()));
+        let new: Vec<_> = records
+            .into_iter()
+            .filter(|r| r.id >= next_launch)
+            .collect();
+        if !new.is_empty() {
+            let store = move |s: &State, _| Ok((s.store_launches(&new), ()));
+            self.core.write("launch", store).await?;
+        }
+        Ok((plan, now))
+    }
+
+    /// Nodes that are to end get no new jobs; those that got one meanwhile are spared this time.
+    async fn cordon(&self, seen: &PoolNow, plan: &mut Plan) -> Result<(), gpuloom_api::Refusal> {
+        let mut leaving: BTreeSet<NodeId> = BTreeSet::new();
+        let ends = plan.terminations.iter().map(|t| &t.instance);
+        for instance in ends.chain(&plan.drains) {
+            if let Ok(node) = NodeId::new(instance.as_str()) {
+                leaving.insert(node);
+            }
+        }
+        for (node, cordon) in &seen.nodes {
+            let ours = cordon.as_deref() == Some(SCALE_IN);
+            if leaving.contains(node) && cordon.is_none() {
+                self.set_schedulable(node, false).await?;
+            } else if !leaving.contains(node) && ours {
+                self.set_schedulable(node, true).await?;
+            }
+        }
+        let busy = self
+            .core
+            .read(|s, _| s.on_node.keys().cloned().collect::<Vec<_>>())
+            .await?;
+        plan.terminations
+            .retain(|t| busy.iter().all(|n| n.as_str() != t.instance.as_str()));
+        Ok(())
+    }
+
+    async fn set_schedulable(
+        &self,
+        node: &NodeId,
+        schedulable: bool,
+    ) -> Result<(), gpuloom_api::Refusal> {
+        let node = node.clone();
+        let set = move |s: &State, _| match s.set_schedulable(&node, schedulable, true, SCALE_IN) {
+            Ok((change, _)) => Ok((change, ())),
+            // It left meanwhile.
+            Err(_) => Ok((super::state::Change::default(), ())),
+        };
+        self.core.write("cordon", set).await
+    }
+
+    async fn note(
+        &self,
+        plan: &Plan,
+        outcome: Outcome,
+        outages: &mut Outages,
+        exists: &mut u32,
+        now: Millis,
+    ) -> Result<(), gpuloom_api::Refusal> {
+        match outcome {
+            Outcome::Launched { launch, instance } => {
+                tracing::info!(%launch, instance = %instance.id, "launched");
+                *exists += 1;
+            }
+            Outcome::Refused {
+                launch,
+                offering,
+                error,
+            } => {
+                tracing::info!(%launch, %offering, %error, "not launched");
+                outages.note(&offering, &error, now);
+            }
+            Outcome::Terminated { instance } => {
+                tracing::info!(%instance, "terminated");
+                let finished = plan
+                    .terminations
+                    .iter()
+                    .any(|t| t.instance == instance && t.why == gpuloom_cloud::Why::Unfinished);
+                *exists = exists.saturating_sub(u32::from(!finished));
+                if let Ok(node) = NodeId::new(instance.as_str()) {
+                    self.gone(node, "its instance was terminated").await?;
+                }
+            }
+            Outcome::Started { instance } => tracing::info!(%instance, "started again"),
+            Outcome::Adopted { launch } => tracing::info!(%launch, "adopted"),
+            Outcome::NotTerminated { instance, error } => {
+                tracing::warn!(%instance, %error, "not terminated");
+            }
+            Outcome::NotStarted { instance, error } => {
+                tracing::warn!(%instance, %error, "not started again");
+            }
+            Outcome::NotStored { launch, error } => {
+                tracing::warn!(%launch, %error, "not stored");
+            }
+        }
+        Ok(())
+    }
+
+    /// Why there are fewer instances than wanted, with what would help.
+    fn shortfall(
+        &self,
+        seen: &PoolNow,
+        exists: u32,
+        plan: &Plan,
+        outages: &Outages,
+        now: Millis,
+    ) -> String {
+        if seen.withdrawing || exists >= seen.wanted {
+            return String::new();
+        }
+        let offerings = gpuloom_cloud::Offering::of_pool(&seen.spec);
+        let said = offerings.iter().find_map(|o| outages.of(o, now));
+        let reason = match (said, &plan.shortfall) {
+            _ if !self.no_gpus.is_empty() => self.no_gpus.clone(),
+            (Some(outage), _) => outage.message.clone(),
+            (None, Some(shortfall)) => shortfall.reason.clone(),
+            (None, None) => return String::new(),
+        };
+        format!("{exists} of {} nodes: {reason}", seen.wanted)
+    }
+
+    async fn see(&self, pool: &PoolName, provisioned: u32, shortfall: String) {
+        let pool = pool.clone();
+        let seen = PoolSeen {
+            provisioned,
+            shortfall,
+        };
+        let see = move |s: &State, _| Ok((s.see_pool(&pool, &seen), ()));
+        // It fails only when the lead stops.
+        let _ = self.core.write("see_pool", see).await;
+    }
+
+    async fn finish(&self, pool: &PoolName) {
+        let pool = pool.clone();
+        let end = move |s: &State, _| Ok((s.finish_pool(&pool), ()));
+        let _ = self.core.write("end_pool", end).await;
+    }
+}
+
+fn alive(listed: &[Instance]) -> u32 {
+    let alive = listed
+        .iter()
+        .filter(|i| i.state != InstanceState::Terminating);
+    u32::try_from(alive.count()).unwrap_or(u32::MAX)
+}
+
+fn pool_names(state: &State, now: Millis) -> (Vec<PoolName>, Millis) {
+    (state.pools.keys().cloned().collect(), now)
+}
+
+fn pool_now(state: &State, name: &PoolName) -> Option<PoolNow> {
+    let (spec, record) = state.pool(name)?;
+    let nodes = state.nodes.values().filter(|n| n.pool == *name);
+    let busy = nodes.clone().filter(|n| state.on_node.contains_key(&n.id));
+    Some(PoolNow {
+        spec: spec.clone(),
+        wanted: state.pools.get(name).map_or(0, |s| s.wanted),
+        withdrawing: record.withdrawing,
+        busy: busy
+            .filter_map(|n| InstanceId::new(n.id.as_str()).ok())
+            .collect(),
+        nodes: nodes.map(|n| (n.id.clone(), n.cordon.clone())).collect(),
+    })
+}
+
+/// Takes in the turns that are over.
+async fn collect(
+    turns: BTreeMap<PoolName, JoinHandle<Outages>>,
+    outages: &mut BTreeMap<PoolName, (Outages, Millis)>,
+    now: Millis,
+) -> BTreeMap<PoolName, JoinHandle<Outages>> {
+    let mut still = BTreeMap::new();
+    for (pool, turn) in turns {
+        if !turn.is_finished() {
+            still.insert(pool, turn);
+            continue;
+        }
+        match turn.await {
+            Ok(new) => {
+                let at = match outages.remove(&pool) {
+                    Some((old, at)) if old == new => at,
+                    _ => now,
+                };
+                outages.insert(pool, (new, at));
+            }
+            Err(error) => tracing::error!(%pool, %error, "a pool's turn broke off"),
+        }
+    }
+    still
+}

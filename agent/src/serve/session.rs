@@ -1,0 +1,216 @@
+//! The session with a node: its reports in, its orders out, each stating everything.
+
+use super::stream::Replies;
+use crate::lead::core::Core;
+use crate::lead::state::{AttemptSaid, NodeSaid, SaidPhase};
+use gpuloom_api::proto::{self, node_server::Node};
+use gpuloom_api::{Identity, Refusal};
+use gpuloom_fleet::{
+    AttemptEnd, Bytes, Device, DeviceHealth, DeviceId, EndCause, Exit, Millis, StopCause,
+};
+use gpuloom_watch::{ProcessUse, Reading};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Devices believed of one report.
+const MAX_DEVICES: usize = gpuloom_fleet::MAX_GPUS_PER_NODE as usize;
+/// Capabilities believed of one report.
+const MAX_CAPABILITIES: usize = 64;
+
+/// What the lead serves to nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeService {
+    core: Core,
+    sessions: Arc<AtomicU64>,
+}
+
+// === impl NodeService ===
+
+impl NodeService {
+    pub(crate) fn new(core: Core) -> Self {
+        Self {
+            core,
+            sessions: Arc::new(AtomicU64::new(1)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    type SessionStream = Replies<proto::NodeOrders>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<proto::NodeReport>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let Identity::Node(node) = Identity::of(&request) else {
+            return Err(Refusal::denied("a session is for nodes", "").into());
+        };
+        let id = node.clone();
+        let known = self
+            .core
+            .read(move |s, _| s.nodes.contains_key(&id))
+            .await?;
+        if !known {
+            let message = format!("node {node} is no member of the fleet any more");
+            let fix = "end the agent; to join again, remove its identity and use a new join token";
+            return Err(Refusal::denied(message, fix).into());
+        }
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let mut orders = self.core.connect(node.clone(), session).await?;
+        let core = self.core.clone();
+        let mut reports = request.into_inner();
+        let stream = super::stream::fed(move |tx| async move {
+            loop {
+                tokio::select! {
+                    report = reports.next() => {
+                        let Some(Ok(report)) = report else { return };
+                        match core.report(node.clone(), session, read(report)).await {
+                            Ok(true) => {}
+                            Ok(false) => {
+                                let refusal = Refusal::unavailable("another session has taken over", "");
+                                let _ = tx.send(Err(refusal.into())).await;
+                                return;
+                            }
+                            Err(refusal) => {
+                                let _ = tx.send(Err(refusal.into())).await;
+                                return;
+                            }
+                        }
+                    }
+                    changed = orders.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        let now = orders.borrow_and_update().clone();
+                        // 0: nothing is known before the first report.
+                        if now.seq > 0 && tx.send(Ok(now)).await.is_err() {
+                            return;
+                        }
+                    }
+                    () = tx.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(stream))
+    }
+}
+
+/// A report as the writer takes it; what does not read is left out and logged.
+fn read(report: proto::NodeReport) -> NodeSaid {
+    let devices: Vec<Device> = report
+        .devices
+        .into_iter()
+        .take(MAX_DEVICES)
+        .filter_map(|d| Device::try_from(d).map_err(left_out).ok())
+        .collect();
+    let mut foreign: BTreeMap<DeviceId, Bytes> = BTreeMap::new();
+    let mut readings = Vec::new();
+    for r in report.readings.into_iter().take(MAX_DEVICES) {
+        let Ok(device) = DeviceId::new(r.device.clone()) else {
+            continue;
+        };
+        let others = r.processes.iter().filter(|p| p.attempt.is_empty());
+        let used: u64 = others
+            .filter_map(|p| p.memory_bytes)
+            .fold(0, u64::saturating_add);
+        if used > 0 {
+            foreign.insert(device.clone(), Bytes(used));
+        }
+        readings.push(reading(device, r));
+    }
+    NodeSaid {
+        boot_id: report.boot_id,
+        agent_version: report.agent_version,
+        endpoint: report.endpoint,
+        simulated: report.backend == "simulated",
+        driver_problem: report.driver_problem,
+        devices,
+        readings,
+        foreign,
+        attempts: report.attempts.into_iter().filter_map(attempt).collect(),
+        capabilities: report
+            .capabilities
+            .into_iter()
+            .take(MAX_CAPABILITIES)
+            .collect(),
+        health: report.health.into_iter().filter_map(health).collect(),
+    }
+}
+
+fn left_out(problems: gpuloom_fleet::Problems) {
+    tracing::warn!(%problems, "part of a report does not read and is left out");
+}
+
+fn reading(device: DeviceId, r: proto::Reading) -> Reading {
+    Reading {
+        utilization_milli: r.utilization_milli,
+        memory_used: r.memory_used_bytes.map(Bytes),
+        memory_total: r.memory_total_bytes.map(Bytes),
+        temperature_c: r.temperature_c,
+        power_mw: r.power_mw,
+        power_limit_mw: r.power_limit_mw,
+        sm_clock_mhz: r.sm_clock_mhz,
+        ecc_uncorrected: r.ecc_uncorrected,
+        processes: Some(
+            r.processes
+                .iter()
+                .map(|p| ProcessUse {
+                    pid: p.pid,
+                    memory: p.memory_bytes.map(Bytes),
+                })
+                .collect(),
+        ),
+        lost: r.lost,
+        ..Reading::unanswered(device, Millis(r.at_ms))
+    }
+}
+
+fn health(h: proto::HealthReport) -> Option<(DeviceId, (DeviceHealth, String))> {
+    let device = DeviceId::new(h.device).ok()?;
+    let health = match h.health.as_str() {
+        "degraded" => DeviceHealth::Degraded,
+        "failed" => DeviceHealth::Failed,
+        _ => DeviceHealth::Healthy,
+    };
+    Some((device, (health, h.reason)))
+}
+
+fn attempt(a: proto::AttemptReport) -> Option<AttemptSaid> {
+    let id = a.attempt.parse().ok()?;
+    let since = a.started_at_ms.map(Millis);
+    let phase = match a.state.as_str() {
+        "starting" => SaidPhase::Starting,
+        "running" => SaidPhase::Running { since: since? },
+        "stopping" => SaidPhase::Stopping {
+            since,
+            cause: serde_json::from_str::<StopCause>(&a.cause_json).ok(),
+        },
+        "ended" => SaidPhase::Ended(AttemptEnd {
+            started_at: since,
+            ended_at: Millis(a.ended_at_ms?),
+            exit: match (a.exit_code, a.signal) {
+                (Some(code), _) => Some(Exit::Code(code)),
+                (None, Some(signal)) => Some(Exit::Signal(signal)),
+                (None, None) => None,
+            },
+            cause: serde_json::from_str::<EndCause>(&a.cause_json).unwrap_or_else(|_| {
+                EndCause::Lost {
+                    message: "its node did not say how it ended".to_owned(),
+                }
+            }),
+        }),
+        other => {
+            tracing::warn!(attempt = %a.attempt, state = other, "an attempt's state is unknown");
+            return None;
+        }
+    };
+    Some(AttemptSaid {
+        id,
+        phase,
+        memory_used: a.memory_used_bytes.map(Bytes),
+    })
+}
