@@ -106,7 +106,7 @@ resource "gpuloom_limit_range" "shared" {
   fleet   = gpuloom_fleet.ml.connection
   name    = "shared"
   pool    = gpuloom_pool.shared.name
-  default = { gpus = 0.25 }
+  default = { gpus = 0.25, walltime = "1h" }
   max     = { gpus = 1, walltime = "12h" }
 }
 
