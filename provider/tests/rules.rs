@@ -106,11 +106,9 @@ async fn only_another_fleet_or_another_owner_of_the_object_replaces_it() {
         of(&with(&config, "/tenant", "other")).await,
         Action::Replace
     );
-    // A connection that is not known yet is no other fleet.
-    assert_eq!(
-        of(&with(&config, "/fleet", tfplug_host::UNKNOWN)).await,
-        Action::Update
-    );
+    // A connection that is not known yet belongs to a fleet that is made anew.
+    let unknown = with(&config, "/fleet", tfplug_host::UNKNOWN);
+    assert_eq!(of(&unknown).await, Action::Replace);
 }
 
 #[tokio::test]

@@ -23,11 +23,6 @@ resource "gpuloom_pool" "this" {
   capacity {
     on_shortfall = each.value.on_shortfall
   }
-
-  lifecycle {
-    # A fleet that has to be replaced lets go of its nodes first.
-    replace_triggered_by = [gpuloom_fleet.this.connection.id]
-  }
 }
 
 resource "gpuloom_autoscaling_policy" "this" {
@@ -38,6 +33,11 @@ resource "gpuloom_autoscaling_policy" "this" {
   pool               = gpuloom_pool.this[each.key].name
   target_utilization = each.value.target_utilization
   queue_per_node     = each.value.queue_per_node
+
+  lifecycle {
+    # A pool that has to be replaced cannot go while a policy names it.
+    replace_triggered_by = [gpuloom_pool.this[each.key].gpu]
+  }
 }
 
 # Parents first: a tenant may be part of one at the top.

@@ -9,9 +9,12 @@ fn wanted_connection() -> [Attribute; 3] {
     [
         Attribute::string("id")
             .required()
-            .description("The fleet's own id. Another id is another fleet: a change replaces the resource.")
+            .description(
+                "The fleet's own id. Another id is another fleet: a change replaces the resource, and so does an id \
+                 that is known only after apply.",
+            )
             .validate(validators::length(1..=128))
-            .requires_replace_if(|c| c.prior.as_str().is_some() && c.planned.as_str().is_some()),
+            .requires_replace(),
         Attribute::list("endpoints", Type::String)
             .required()
             .description("`host:port` of each agent that may answer; the first that does is used.")

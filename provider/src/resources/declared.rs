@@ -76,19 +76,18 @@ pub(super) fn generation(state: &Value) -> u64 {
     state.get("generation").as_u64().unwrap_or(0)
 }
 
-/// True when both name the same fleet, or the planned one is not known yet.
-pub(super) fn same_fleet(prior: &Value, planned: &Value) -> bool {
-    let (old, new) = (prior.get("fleet").get("id"), planned.get("fleet").get("id"));
-    !new.is_unknown() && old == new
-}
-
 /// Plans the stored value of computed attributes again when nothing else changes.
 pub(super) fn plan_wording(kind: Kind, ctx: &mut PlanCtx, computed: &[&str]) {
     if ctx.is_create() {
         return;
     }
+    if ctx.planned.get("fleet").is_unknown() {
+        // The fleet is made anew, and what belongs to it goes with it. Planned as anything else, the plan would
+        // contradict itself at apply, when the new id is known.
+        ctx.require_replace("fleet");
+    }
     let changes = convert::keep_wording(kind, &mut ctx.planned, &ctx.prior);
-    if !changes && same_fleet(&ctx.prior, &ctx.planned) {
+    if !changes && !ctx.changes("fleet.id") {
         for name in computed {
             let stored = ctx.prior.get(name).clone();
             ctx.planned.set(name, stored);
@@ -172,18 +171,16 @@ impl Resource for Declared {
     async fn update(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
         let settings = ctx.data::<Settings>()?;
         let connection = connection(&ctx.planned)?;
-        let same = same_fleet(&ctx.prior, &ctx.planned);
         let object =
             |v: &Value| convert::object(self.kind, v).map_err(|p| convert::diagnostics(&p));
         let stands = generation(&ctx.prior);
-        if same && object(&ctx.planned)? == object(&ctx.prior)? {
+        if object(&ctx.planned)? == object(&ctx.prior)? {
             // Only the way to the fleet changed: nothing to tell its lead.
             ctx.save(ctx.planned.clone().with("generation", stands));
             return Ok(());
         }
-        let expected = if same { stands } else { 0 };
         let lead = settings.lead(&connection).await?;
-        let generation = declare(&settings, &lead, self.kind, &ctx.planned, expected).await?;
+        let generation = declare(&settings, &lead, self.kind, &ctx.planned, stands).await?;
         ctx.save(ctx.planned.clone().with("generation", generation));
         Ok(())
     }

@@ -264,9 +264,8 @@ async fn refuse_while_pools_remain(
         .map(|p| format!("{} (of {})", p.object.name(), p.owner))
         .collect();
     let detail = format!(
-        "It has the pools {}. Destroy them first: with `terraform apply -replace` for each when the fleet is being \
-         replaced (or replace_triggered_by = [<fleet>.connection.id] in their lifecycle), else with the \
-         configuration that declared them.",
+        "It has the pools {}, which are not destroyed with it. Destroy them first, with the configuration that \
+         declared them.",
         listed.join(", ")
     );
     Err(Diagnostic::error(tried, detail).into())

@@ -11,9 +11,7 @@ use tfplug::{
 };
 
 use super::attributes::{identity_of_object, object_identity};
-use super::declared::{
-    connection, declare, generation, keep, plan_wording, same_fleet, validate, what,
-};
+use super::declared::{connection, declare, generation, keep, plan_wording, validate, what};
 use crate::configure::Settings;
 use crate::convert::{self, Connection, phase_word};
 use crate::lead::{Lead, Unreachable, is_silence};
@@ -107,11 +105,6 @@ impl Resource for Pool {
     async fn update(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
         let settings = ctx.data::<Settings>()?;
         let connection = connection(&ctx.planned)?;
-        if !same_fleet(&ctx.prior, &ctx.planned) {
-            // The fleet was replaced and took its pools with it.
-            let lead = settings.lead(&connection).await?;
-            return create(ctx, &settings, &lead).await;
-        }
         let spec = spec(&ctx.planned)?;
         if Object::Pool(spec.clone()) == Object::Pool(self::spec(&ctx.prior)?) {
             let mut state = ctx.planned.clone();

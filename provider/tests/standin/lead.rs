@@ -83,7 +83,13 @@ async fn lead(settings: &BTreeMap<String, String>, key: &str, data_dir: &Path) {
         ("endpoint", &endpoint),
         ("metrics-endpoint", &endpoint),
     ] {
-        std::fs::write(data_dir.join("attributes").join(key), value).expect("written");
+        // Whole or not at all: the driver may look at any moment.
+        let (new, path) = (
+            data_dir.join("attribute.new"),
+            data_dir.join("attributes").join(key),
+        );
+        std::fs::write(&new, value).expect("written");
+        std::fs::rename(new, path).expect("shown");
     }
     let gpus = settings.get("simulate").map_or(0, |s| {
         parse_layout(s)
