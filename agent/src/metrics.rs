@@ -4,7 +4,7 @@
 //! are never labels.
 
 use gpuloom_api::proto;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -15,18 +15,7 @@ pub const MAX_TENANTS: usize = 500;
 
 type Figure = Family<Labels, Gauge<f64, AtomicU64>>;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    version: Option<String>,
-    role: Option<&'static str>,
-    backend: Option<String>,
-    state: Option<String>,
-    pool: Option<String>,
-    node: Option<String>,
-    gpu: Option<String>,
-    model: Option<String>,
-    tenant: Option<String>,
-}
+type Labels = Vec<(&'static str, String)>;
 
 /// One scrape's worth of figures.
 #[derive(Debug)]
@@ -46,12 +35,11 @@ impl Figures {
             "Version, role and GPU backend of this agent; always 1",
             build.clone(),
         );
-        let labels = Labels {
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            role: Some(role),
-            backend: Some(backend.to_owned()),
-            ..Labels::default()
-        };
+        let labels = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("role", role.to_owned()),
+            ("backend", backend.to_owned()),
+        ];
         build.get_or_create(&labels).set(1.0);
         Self { registry }
     }
@@ -71,10 +59,7 @@ impl Figures {
     pub(crate) fn jobs(&mut self, counts: &[(&'static str, u64)]) {
         let jobs = self.family("jobs", "Live jobs by state", None);
         for (state, n) in counts {
-            let labels = Labels {
-                state: Some((*state).to_owned()),
-                ..Labels::default()
-            };
+            let labels = vec![("state", (*state).to_owned())];
             jobs.get_or_create(&labels).set(float(*n));
         }
     }
@@ -88,11 +73,7 @@ impl Figures {
         );
         for (pool, counts) in pools {
             for (state, n) in counts {
-                let labels = Labels {
-                    pool: Some(pool.clone()),
-                    state: Some((*state).to_owned()),
-                    ..Labels::default()
-                };
+                let labels = vec![("pool", pool.clone()), ("state", (*state).to_owned())];
                 nodes.get_or_create(&labels).set(f64::from(*n));
             }
         }
@@ -107,10 +88,7 @@ impl Figures {
             Some(Unit::Bytes),
         );
         for u in usage.iter().filter(|u| u.pool.is_none()).take(MAX_TENANTS) {
-            let labels = Labels {
-                tenant: Some(u.tenant.clone()),
-                ..Labels::default()
-            };
+            let labels = vec![("tenant", u.tenant.clone())];
             gpus.get_or_create(&labels)
                 .set(float(u.gpus_milli) / 1000.0);
             memory.get_or_create(&labels).set(float(u.gpu_memory_bytes));
@@ -121,10 +99,7 @@ impl Figures {
     pub(crate) fn nodes(&mut self, nodes: &[proto::NodeView]) {
         let states = self.family("nodes", "Nodes by state", None);
         for node in nodes {
-            let labels = Labels {
-                state: Some(node.state.clone()),
-                ..Labels::default()
-            };
+            let labels = vec![("state", node.state.clone())];
             states.get_or_create(&labels).inc();
         }
         let held = self.family(
@@ -163,10 +138,7 @@ impl Figures {
     pub(crate) fn own(&mut self, node: &str, pool: &str, report: &proto::NodeReport) {
         let attempts = self.family("attempts", "Attempts this node knows of, by state", None);
         for a in &report.attempts {
-            let labels = Labels {
-                state: Some(a.state.clone()),
-                ..Labels::default()
-            };
+            let labels = vec![("state", a.state.clone())];
             attempts.get_or_create(&labels).inc();
         }
         let answers = self.family(
@@ -176,7 +148,7 @@ impl Figures {
         );
         let well = report.driver_problem.is_empty();
         answers
-            .get_or_create(&Labels::default())
+            .get_or_create(&Labels::new())
             .set(if well { 1.0 } else { 0.0 });
         let readings = report.readings.iter().map(|r| {
             let device = report.devices.iter().find(|d| d.id == r.device);
@@ -229,13 +201,13 @@ impl Figures {
 }
 
 fn device_labels(device: Option<&proto::Device>, node: &str, pool: &str) -> Labels {
-    Labels {
-        gpu: device.map(|d| d.id.clone()),
-        model: device.map(|d| d.model.clone()),
-        node: Some(node.to_owned()),
-        pool: Some(pool.to_owned()),
-        ..Labels::default()
-    }
+    let of = |read: fn(&proto::Device) -> &String| device.map(read).cloned().unwrap_or_default();
+    vec![
+        ("gpu", of(|d| &d.id)),
+        ("model", of(|d| &d.model)),
+        ("node", node.to_owned()),
+        ("pool", pool.to_owned()),
+    ]
 }
 
 /// Exact up to 2^53, which no byte count of a fleet reaches; beyond, to the nearest.

@@ -72,6 +72,7 @@ pub const FAILPOINTS: &[&str] = &[
 pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 type Reply = Box<dyn FnOnce() + Send>;
+type See = Box<dyn FnOnce(&State, Millis) + Send>;
 type Decide = Box<dyn FnOnce(&State, Millis) -> (Change, Reply) + Send>;
 
 enum Ask {
@@ -79,7 +80,7 @@ enum Ask {
         step: &'static str,
         decide: Decide,
     },
-    Read(Box<dyn FnOnce(&State, Millis) + Send>),
+    Read(See),
     Connected {
         node: NodeId,
         session: u64,
@@ -134,7 +135,7 @@ struct Turn {
     steps: BTreeSet<&'static str>,
     replies: Vec<Reply>,
     /// Reads that came after a change of this turn.
-    later: Vec<Box<dyn FnOnce(&State, Millis) + Send>>,
+    later: Vec<See>,
     reported: BTreeSet<NodeId>,
 }
 
