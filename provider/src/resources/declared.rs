@@ -236,12 +236,10 @@ pub(super) fn keep(
     match unreachable {
         Unreachable::Silent(why) => {
             let state = ctx.state.clone();
+            // One summary for all: Terraform then shows a thousand of them as one.
             ctx.warn(
-                format!(
-                    "The fleet's lead does not answer; the state of {} is kept as it was",
-                    what(kind, &state)
-                ),
-                why,
+                "The fleet's lead does not answer: what it holds is kept in the state as it was",
+                say::sentences(&[&format!("{} could not be read", what(kind, &state)), &why]),
             );
             Ok(ReadOutcome::State(state))
         }

@@ -143,3 +143,69 @@ async fn a_pool_without_its_lead_keeps_its_state_and_can_be_destroyed() {
     applied.ok().expect("a warning only");
     rig.end(&fleet).await;
 }
+
+fn slow(fleet: &State, on_shortfall: &str, timeout: &str) -> Json {
+    let mut config = pool(fleet, 2, on_shortfall);
+    config["name"] = json!("slow");
+    config["capacity"]["max_wait"] = json!("1h");
+    config["timeouts"] = json!({"create": timeout});
+    config
+}
+
+#[tokio::test]
+async fn the_create_timeout_is_honoured_and_the_counts_are_true() {
+    let rig = Rig::new().await;
+    let fleet = rig.fleet().await;
+    let applied = rig.create(POOL, &slow(&fleet, "degrade", "1s")).await;
+    assert!(
+        details(&applied).contains("0 of 2 nodes"),
+        "{}",
+        details(&applied)
+    );
+    let state = applied.state().expect("a warning only");
+    assert_eq!(
+        (number(&state, "size"), number(&state, "ready_size")),
+        (2, 0)
+    );
+    assert_eq!(text(&state, "status"), "provisioning");
+    rig.destroy(POOL, &state).await.ok().expect("destroyed");
+    let applied = rig.create(POOL, &slow(&fleet, "fail", "1s")).await;
+    assert!(!applied.errors().is_empty());
+    assert!(applied.state.is_none(), "withdrawn and verified gone");
+    rig.end(&fleet).await;
+}
+
+#[tokio::test]
+async fn a_wait_that_is_interrupted_keeps_what_was_declared() {
+    let rig = Rig::new().await;
+    let fleet = rig.fleet().await;
+    let objects = rig.root().join("lead-ml/objects.json");
+    let config = slow(&fleet, "fail", "10m");
+    let interrupt = async {
+        while !std::fs::read_to_string(&objects)
+            .unwrap_or_default()
+            .contains("slow")
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        rig.host.stop().await.expect("stopped");
+    };
+    let (applied, ()) = tokio::join!(rig.create(POOL, &config), interrupt);
+    assert!(
+        details(&applied).contains("interrupted"),
+        "{}",
+        details(&applied)
+    );
+    let state = applied
+        .state()
+        .expect("no error: it would be destroyed for being late");
+    assert_eq!(
+        (number(&state, "generation"), number(&state, "size")),
+        (1, 2)
+    );
+    let mut rig = rig;
+    rig.walk().await;
+    let state = rig.settled(POOL, &state, &config).await;
+    rig.destroy(POOL, &state).await.ok().expect("destroyed");
+    rig.end(&fleet).await;
+}

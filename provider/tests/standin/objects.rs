@@ -171,18 +171,24 @@ impl Objects {
             return None;
         };
         let wanted = spec.first_size();
-        let ready = wanted.min(self.gpus / spec.gpu.per_node);
+        // Nodes of a pool called `slow` never get ready.
+        let slow = name == "slow";
+        let ready = if slow {
+            0
+        } else {
+            wanted.min(self.gpus / spec.gpu.per_node)
+        };
         let short = ready < wanted;
         let status = PoolStatus {
             wanted,
             provisioned: ready,
             ready,
-            phase: if short {
-                PoolPhase::Degraded
-            } else {
-                PoolPhase::Ready
+            phase: match (slow, short) {
+                (true, _) => PoolPhase::Provisioning,
+                (_, true) => PoolPhase::Degraded,
+                _ => PoolPhase::Ready,
             },
-            shortfall: if short {
+            shortfall: if short && !slow {
                 format!("the machine has {} GPUs", self.gpus)
             } else {
                 String::new()

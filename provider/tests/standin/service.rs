@@ -65,7 +65,14 @@ lead_service! {
         }
         async fn watch_pool(&self, r: Request<WatchPoolRequest>) -> Result<Response<Self::WatchPoolStream>, Status> {
             let view = self.objects.lock().expect("never poisoned").watch(&r.get_ref().name);
-            Ok(Response::new(Box::pin(tokio_stream::once(Ok(view)))))
+            let last = view.gone;
+            let first = tokio_stream::once(Ok(view));
+            if last {
+                return Ok(Response::new(Box::pin(first)));
+            }
+            // Nothing ever changes.
+            let rest = tokio_stream::StreamExt::chain(first, tokio_stream::pending());
+            Ok(Response::new(Box::pin(rest)))
         }
         async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesReply>, Status> {
             let devices = vec![DeviceView {
