@@ -52,7 +52,7 @@ pub(crate) fn terminate(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result
         );
         return Err(CloudError::new(FailureClass::Transient, message));
     }
-    if lock::is_held(&dir.join("lock")).map_err(failed("look at the lock of"))? {
+    if !lock_is_freed(o, dir).map_err(failed("look at the lock of"))? {
         let message = format!("the lock of {id} is still held by a process that is not its agent");
         return Err(CloudError::new(FailureClass::Transient, message));
     }
@@ -89,18 +89,27 @@ pub(crate) fn stop(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result<(), 
     };
     let _lock = MachineLock::take(&o.machine).map_err(failed)?;
     stop_agent(o, dir).map_err(failed)?;
+    if !lock_is_freed(o, dir).map_err(failed)? {
+        let message = format!(
+            "the lock of {id} is still held {:?} after its agent ended",
+            o.kill_wait
+        );
+        return Err(CloudError::new(FailureClass::Transient, message));
+    }
+    Ok(())
+}
+
+/// Waits for the lock: a process counts as dead when its first thread has ended, and its files are closed only when
+/// the last one has. False when somebody still holds it after the wait.
+fn lock_is_freed(o: &LocalOptions, dir: &Path) -> io::Result<bool> {
     let end = Instant::now() + o.kill_wait;
-    while lock::is_held(&dir.join("lock")).map_err(failed)? {
+    while lock::is_held(&dir.join("lock"))? {
         if Instant::now() >= end {
-            let message = format!(
-                "the lock of {id} is still held {:?} after SIGKILL",
-                o.kill_wait
-            );
-            return Err(CloudError::new(FailureClass::Transient, message));
+            return Ok(false);
         }
         std::thread::sleep(STEP);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// SIGTERM, a bounded wait, SIGKILL. The agent is who names itself in the lock it holds.
