@@ -245,7 +245,7 @@ mod tests {
             "# HELP gpuloom_gpu_utilization_ratio Share of time",
             "gpuloom_gpu_power_watts{",
             "} 70.0",
-            "gpuloom_driver_answers 1.0",
+            "gpuloom_driver_answers{} 1.0",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }

@@ -11,3 +11,6 @@ mod stream;
 pub(crate) use fleet::FleetService;
 pub(crate) use http::{Health, serve_http};
 pub(crate) use session::NodeService;
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,9 @@ use crate::lead::batch::Batch;
 use crate::lead::record::EventBatch;
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{
-    AttemptEnd, AttemptId, AttemptState, Bytes, Capacity, Device, DeviceId, EndCause, EventKind,
-    Exit, GpuModel, GpuRequest, GpuShape, JobSpec, MilliGpu, Millis, OnDestroy, OnExcess,
-    OnShortfall, PoolPlace, QuotaName, Resources, Seconds,
+    AttemptEnd, AttemptId, Bytes, Capacity, Device, DeviceId, EndCause, EventKind, Exit, GpuModel,
+    GpuRequest, GpuShape, JobSpec, MilliGpu, Millis, OnDestroy, OnExcess, OnShortfall, PoolPlace,
+    QuotaName, Resources, Seconds,
 };
 use gpuloom_store::Op;
 
