@@ -11,6 +11,7 @@
 
 use super::error::{LaunchError, OnPath as _};
 use super::launcher::Launcher;
+use super::log_keep;
 use super::record::{
     self, AttemptRecord, Exited, ShimRecord, Started, StopRecord, read_json, write_json_once,
 };
@@ -63,11 +64,18 @@ impl Launcher {
                 continue;
             }
             let dir = entry.path();
+            if log_keep::is_folder(&dir) {
+                continue;
+            }
             match read_json::<AttemptRecord>(&dir, record::SPEC)? {
                 Some(record) if !self.is_forgotten(record.attempt) => {
                     found.push(self.look(&dir, record)?);
                 }
-                _ => fs::remove_dir_all(&dir).on("remove", &dir)?,
+                _ => {
+                    let kept = self.kept_logs().keep(&dir);
+                    kept.on("keep the logs of", &dir)?;
+                    fs::remove_dir_all(&dir).on("remove", &dir)?;
+                }
             }
         }
         found.sort_by_key(|a| a.record.attempt);

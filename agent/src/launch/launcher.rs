@@ -3,6 +3,7 @@
 use super::cgroup::{Hierarchy, HostLimits};
 use super::error::{LaunchError, OnPath as _};
 use super::fence::Fence;
+use super::log_keep::KeptLogs;
 use super::log_write::{LOG_FILE_BYTES, LOG_FILES};
 use super::process;
 use super::record::{
@@ -79,6 +80,7 @@ struct Inner {
     user: Option<JobUser>,
     boot_id: String,
     forgotten: Mutex<Forgotten>,
+    kept_logs: Mutex<KeptLogs>,
     pub(super) log_readers: Arc<tokio::sync::Semaphore>,
 }
 
@@ -191,6 +193,7 @@ impl Launcher {
                 user,
                 boot_id: process::boot_id().on("read", "/proc/sys/kernel/random/boot_id")?,
                 forgotten: Mutex::new(Forgotten::read(dir)?),
+                kept_logs: Mutex::new(KeptLogs::open(dir).on("read the kept logs in", dir)?),
                 log_readers: Arc::new(tokio::sync::Semaphore::new(super::MAX_LOG_READERS)),
                 config,
             }),
@@ -234,6 +237,13 @@ impl Launcher {
         // Nothing panics while it is held; were it so, the set is still whole.
         self.inner
             .forgotten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kept_logs(&self) -> MutexGuard<'_, KeptLogs> {
+        self.inner
+            .kept_logs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -470,8 +480,8 @@ impl Launcher {
         Ok(())
     }
 
-    /// Drops an ended attempt with its logs and directory, remembering its id. What is gone
-    /// already is fine. Blocks on the disk.
+    /// Drops an ended attempt with its directory, remembering its id; its logs stay a while, see
+    /// [`super::log_keep`]. What is gone already is fine. Blocks on the disk.
     pub fn forget(&self, attempt: AttemptId) -> Result<(), LaunchError> {
         failpoint::hit("launch.forget.before");
         let attempts = &self.inner.config.dir;
@@ -480,6 +490,8 @@ impl Launcher {
             added.on("write", attempts.join(FORGOTTEN))?;
         }
         let dir = self.dir_of(attempt);
+        let kept = self.kept_logs().keep(&dir);
+        kept.on("keep the logs of", &dir)?;
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).on("remove", dir),
             _ => {}

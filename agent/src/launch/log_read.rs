@@ -2,6 +2,7 @@
 
 use super::error::{LaunchError, OnPath as _};
 use super::launcher::Launcher;
+use super::log_keep;
 use super::log_write::nth;
 use super::record;
 use gpuloom_fleet::AttemptId;
@@ -181,9 +182,12 @@ impl Launcher {
         attempt: AttemptId,
         request: LogRequest,
     ) -> Result<mpsc::Receiver<Result<LogChunk, LaunchError>>, LaunchError> {
-        let dir = self.dir_of(attempt);
+        let mut dir = self.dir_of(attempt);
         if !dir.join(record::SPEC).exists() {
-            return Err(LaunchError::Unknown { attempt });
+            dir = log_keep::place(&dir);
+            if !dir.exists() && !self.is_forgotten(attempt) {
+                return Err(LaunchError::Unknown { attempt });
+            }
         }
         let limit = LaunchError::Limit {
             what: "too many logs are being read on this node",
@@ -219,7 +223,9 @@ impl Launcher {
 
 /// True when nothing more will be written: the end is recorded, or the directory is gone.
 fn is_over(dir: &Path) -> bool {
-    dir.join(record::EXIT).exists() || dir.join(record::ENDED).exists() || !dir.exists()
+    dir.join(record::EXIT).exists()
+        || dir.join(record::ENDED).exists()
+        || !dir.join(record::SPEC).exists()
 }
 
 async fn copy(
