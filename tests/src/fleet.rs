@@ -1,6 +1,6 @@
 //! A fleet as people use it: `gpuloom ... -o json`; and as the API shows it.
 
-use crate::wait::until;
+use crate::wait::{SHORT, until};
 use gpuloom_api::tls::{Credential, SecretKey};
 use gpuloom_api::{Client, Endpoints};
 use serde_json::Value;
@@ -196,6 +196,21 @@ impl Fleet {
             last_attempt(job)["state"] == "running"
         });
         last_attempt(&job).clone()
+    }
+
+    /// Cancels every job that has not ended and waits until none is left: a tenant with live jobs is not destroyed.
+    #[track_caller]
+    pub fn cancel_all(&self) {
+        until("no job waits or runs", SHORT, || {
+            let queue = self.json(&["queue"]);
+            let jobs = queue["jobs"].as_array().cloned().unwrap_or_default();
+            let ids: Vec<_> = jobs.iter().filter_map(|j| j["id"].as_str()).collect();
+            if ids.is_empty() {
+                return Ok(());
+            }
+            self.ok(&[&["cancel"], &ids[..]].concat());
+            Err(format!("{ids:?}"))
+        });
     }
 
     /// A pool's size and status.

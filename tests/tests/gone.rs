@@ -242,6 +242,7 @@ fn another_agent_binary_upgrades_the_lead_in_place() {
     assert_eq!(after["connection"], before["connection"]);
     let seen = fleet.runs(&job, LONG);
     assert_eq!(seen["number"], 1, "{seen}");
+    fleet.cancel_all();
     terraform.destroy();
     rig.nothing_is_left();
 }

@@ -490,6 +490,7 @@ fn memory_limits() {
             .then_some(())
             .ok_or(job.to_string())
     });
+    fleet.cancel_all();
     terraform.destroy();
     rig.nothing_is_left();
 }

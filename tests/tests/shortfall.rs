@@ -34,7 +34,7 @@ fn a_pool_that_is_short_says_so_and_is_made_whole_or_leaves_nothing() {
     terraform.write(&format!("{PROVIDER}{FLEET}{first}{failing}"));
     let errors = terraform.apply_fails(&[]);
     assert_eq!(errors.len(), 1, "{errors:#?}");
-    for words in ["Pool failing got", "of 2 nodes", "nothing of it is left"] {
+    for words in ["Pool failing got", "of 2 nodes", "Nothing of it is left"] {
         assert!(
             errors[0].contains(words),
             "{errors:#?} does not say {words:?}"
@@ -230,6 +230,7 @@ fn a_limit_set_below_present_use_keeps_drains_or_preempts() {
             fleet.runs(&waiting, SHORT);
         }
     }
+    fleet.cancel_all();
     terraform.destroy();
     rig.nothing_is_left();
 }

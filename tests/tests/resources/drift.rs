@@ -69,7 +69,7 @@ fn what_was_changed_or_removed_behind_terraforms_back_is_seen_and_put_right() {
     };
 
     // A plan made before the change is refused as stale, and loses nothing.
-    terraform.write(&configuration(&ONE_OF_EACH).replace("weight = 2", "weight = 3"));
+    terraform.write(&configuration(&ONE_OF_EACH).replace("weight = 2", "weight = 7"));
     terraform.ok(&["plan", "-input=false", "-no-color", "-out=stale.tfplan"]);
     change_all(&fleet);
     let late = terraform.run(&[

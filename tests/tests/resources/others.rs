@@ -157,6 +157,7 @@ output "train" {{ value = provider::gpuloom::vram_required(70, "fp16", true).tot
         "{refused:?}"
     );
     terraform.write(&ground);
+    fleet.cancel_all();
     terraform.destroy();
     rig.nothing_is_left();
 }
