@@ -36,7 +36,7 @@ pub use pool::{
 pub use problem::{Problem, Problems};
 pub use status::{NodeState, NodeStatus, TenantUsage};
 pub use tenant::{
-    LimitRangeSpec, OnExcess, PriorityClassSpec, QuotaSpec, Resources, TenantSpec,
+    LimitRangeSpec, OnExcess, OnTenantDestroy, PriorityClassSpec, QuotaSpec, Resources, TenantSpec,
     builtin_priority_classes,
 };
 pub use unit::{Bytes, MilliGpu, Millis, ParseUnitError, Seconds};

@@ -15,6 +15,20 @@ pub struct TenantSpec {
     pub parent: Option<TenantName>,
     /// Relative share among siblings, 1 to 10,000.
     pub weight: u32,
+    /// What happens to its live jobs when it is withdrawn.
+    #[serde(default)]
+    pub on_destroy: OnTenantDestroy,
+}
+
+/// What happens to a tenant's live jobs when it is withdrawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTenantDestroy {
+    /// Waiting jobs are cancelled and running ones stopped with their grace.
+    #[default]
+    Cancel,
+    /// Withdrawal is refused while it has live jobs.
+    Refuse,
 }
 
 /// Amounts of what a fleet shares. `None` means "not stated", never zero.

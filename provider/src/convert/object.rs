@@ -1,8 +1,8 @@
 //! Tenants, quotas, priority classes, limit ranges and autoscaling policies.
 
 use gpuloom_fleet::{
-    AutoscalingPolicySpec, LimitRangeSpec, OnExcess, PriorityClassSpec, QuotaSpec, Resources,
-    Seconds, TenantSpec,
+    AutoscalingPolicySpec, LimitRangeSpec, OnExcess, OnTenantDestroy, PriorityClassSpec, QuotaSpec,
+    Resources, Seconds, TenantSpec,
 };
 use tfplug::Value;
 
@@ -14,6 +14,7 @@ use super::reader::Reader;
 #[derive(Debug)]
 pub(crate) struct Defaults {
     pub(crate) weight: u32,
+    pub(crate) on_tenant_destroy: &'static str,
     pub(crate) on_excess: &'static str,
     pub(crate) cost_multiplier_milli: u32,
     pub(crate) grace: Seconds,
@@ -27,6 +28,7 @@ pub(crate) struct Defaults {
 /// See [`Defaults`].
 pub(crate) const DEFAULTS: Defaults = Defaults {
     weight: 1,
+    on_tenant_destroy: "cancel",
     on_excess: "keep",
     cost_multiplier_milli: 1000,
     grace: Seconds(30),
@@ -37,6 +39,10 @@ pub(crate) const DEFAULTS: Defaults = Defaults {
     shrink_cooldown: Seconds(300),
 };
 
+const ON_TENANT_DESTROY: [(&str, OnTenantDestroy); 2] = [
+    ("cancel", OnTenantDestroy::Cancel),
+    ("refuse", OnTenantDestroy::Refuse),
+];
 const ON_EXCESS: [(&str, OnExcess); 3] = [
     ("keep", OnExcess::Keep),
     ("drain", OnExcess::Drain),
@@ -54,6 +60,7 @@ pub(super) fn tenant(r: &Reader<'_>) -> Option<TenantSpec> {
         name: r.id("name")?,
         parent: r.opt_id("parent"),
         weight: r.count("weight", DEFAULTS.weight),
+        on_destroy: r.word("on_destroy", &ON_TENANT_DESTROY)?,
     })
 }
 
@@ -65,6 +72,7 @@ pub(super) fn tenant_members(spec: &TenantSpec) -> Members {
             spec.parent.as_ref().map(ToString::to_string).into(),
         ),
         ("weight", spec.weight.into()),
+        ("on_destroy", word_of(&ON_TENANT_DESTROY, &spec.on_destroy)),
     ])
 }
 

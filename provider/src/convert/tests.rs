@@ -81,13 +81,19 @@ fn others() -> impl Strategy<Value = Object> {
         name(),
         prop::option::of("[0-9]".prop_map(|d| format!("p{d}-x"))),
         1..=10_000u32,
+        any::<bool>(),
     )
-        .prop_map(|(name, parent, weight)| {
+        .prop_map(|(name, parent, weight, refuse)| {
             let parent = parent.and_then(|p| TenantName::new(p).ok());
             Object::Tenant(TenantSpec {
                 name,
                 parent,
                 weight,
+                on_destroy: if refuse {
+                    OnTenantDestroy::Refuse
+                } else {
+                    OnTenantDestroy::Cancel
+                },
             })
         });
     let quota = (

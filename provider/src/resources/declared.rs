@@ -1,9 +1,10 @@
 //! One implementation for every object that is declared to the lead and has no machines of its own.
 
+use gpuloom_api::CallError;
 use gpuloom_cloud::failpoint;
 use gpuloom_fleet::Kind;
 use tfplug::{
-    ApplyCtx, Diagnostics, IdentitySchema, ImportCtx, PlanCtx, ReadCtx, ReadOutcome, Resource,
+    ApplyCtx, Diagnostics, IdentitySchema, ImportCtx, Op, PlanCtx, ReadCtx, ReadOutcome, Resource,
     Schema, ValidateCtx, Value, async_trait,
 };
 
@@ -15,6 +16,9 @@ use crate::convert::{self, Connection};
 use crate::lead::{Lead, Unreachable, is_silence};
 use crate::lost::FleetEnd;
 use crate::{import, lost, say};
+
+/// How often a withdrawal that waits for jobs is asked again.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// A kind of declared object: its name, its own attributes, and how both read is in `convert`.
 pub(super) struct Declared {
@@ -193,12 +197,11 @@ impl Resource for Declared {
         let gone = match settings.reach(&connection).await {
             Ok(lead) => {
                 failpoint::hit("provider.withdraw.before");
-                let reply = lead
-                    .withdraw(self.kind, &name, generation(&ctx.prior), false)
-                    .await;
+                let reply = withdraw(ctx, &lead, self.kind, &name).await;
                 failpoint::hit("provider.withdraw.after");
                 match reply {
-                    Ok(_) => return Ok(()),
+                    Ok(true) => return Ok(()),
+                    Ok(false) => return Err(still_ending(ctx, &what)),
                     Err(error) if is_silence(&error) => Unreachable::Silent(error.to_string()),
                     Err(error) => {
                         return Err(say::failed(&format!("Cannot destroy {what}"), &error, None));
@@ -225,6 +228,38 @@ impl Resource for Declared {
     async fn import(&self, ctx: &mut ImportCtx) -> Result<Value, Diagnostics> {
         import::object(ctx).await
     }
+}
+
+/// Withdraws and waits until nothing of the object is left (a tenant's jobs end first). False when
+/// the time is over or Terraform was interrupted.
+async fn withdraw(ctx: &ApplyCtx, lead: &Lead, kind: Kind, name: &str) -> Result<bool, CallError> {
+    let give_up = tokio::time::Instant::now() + ctx.timeout(Op::Delete);
+    loop {
+        let reply = lead
+            .withdraw(kind, name, generation(&ctx.prior), false)
+            .await?;
+        if reply.gone {
+            return Ok(true);
+        }
+        tokio::select! {
+            () = ctx.cancel.cancelled() => return Ok(false),
+            () = tokio::time::sleep_until(give_up) => return Ok(false),
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+fn still_ending(ctx: &ApplyCtx, what: &str) -> Diagnostics {
+    let why = if ctx.is_cancelled() {
+        "Terraform was interrupted"
+    } else {
+        "the time is over"
+    };
+    tfplug::Diagnostic::error(
+        format!("{what} is still ending"),
+        format!("Its jobs were told to stop and {why}. Destroy again to wait for the rest."),
+    )
+    .into()
 }
 
 /// Keeps the stored state of an object whose lead cannot be asked, and says so.

@@ -25,4 +25,13 @@ fn schema() -> Schema {
                 .default(DEFAULTS.weight)
                 .description("The share among siblings that all want more, 1 to 10,000."),
         )
+        .attribute(
+            Attribute::string("on_destroy")
+                .optional()
+                .default(DEFAULTS.on_tenant_destroy)
+                .description(
+                    "What happens to its live jobs when it is destroyed. `cancel`: waiting jobs are cancelled and \
+                     running ones stopped with their grace. `refuse`: it is not destroyed while it has live jobs.",
+                ),
+        )
 }

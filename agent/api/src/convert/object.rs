@@ -4,12 +4,13 @@ use super::{Fields, sorted, unsorted};
 use crate::proto;
 use gpuloom_fleet::{
     AutoscalingPolicySpec, Bytes, Capacity, GpuShape, LimitRangeSpec, MilliGpu, Millis, Object,
-    ObjectRecord, OnDestroy, OnExcess, OnShortfall, PoolPhase, PoolPlace, PoolSpec, PoolStatus,
-    PriorityClassSpec, Problems, QuotaSpec, Resources, Seconds, TenantSpec,
+    ObjectRecord, OnDestroy, OnExcess, OnShortfall, OnTenantDestroy, PoolPhase, PoolPlace,
+    PoolSpec, PoolStatus, PriorityClassSpec, Problems, QuotaSpec, Resources, Seconds, TenantSpec,
 };
 use proto::pool_spec::{OnDestroy as WireDestroy, OnShortfall as WireShortfall, Place};
 use proto::pool_view::Phase;
 use proto::quota_spec::OnExcess as WireExcess;
+use proto::tenant_spec::OnDestroy as WireTenantDestroy;
 
 // === Resources ===
 
@@ -127,6 +128,11 @@ impl From<&TenantSpec> for proto::TenantSpec {
             name: s.name.to_string(),
             parent: s.parent.as_ref().map(ToString::to_string),
             weight: s.weight,
+            on_destroy: match s.on_destroy {
+                OnTenantDestroy::Cancel => WireTenantDestroy::Cancel,
+                OnTenantDestroy::Refuse => WireTenantDestroy::Refuse,
+            }
+            .into(),
         }
     }
 }
@@ -143,6 +149,10 @@ impl TryFrom<proto::TenantSpec> for TenantSpec {
                 name: name?,
                 parent: parent?,
                 weight: s.weight,
+                on_destroy: match WireTenantDestroy::try_from(s.on_destroy) {
+                    Ok(WireTenantDestroy::Refuse) => OnTenantDestroy::Refuse,
+                    _ => OnTenantDestroy::Cancel,
+                },
             })
         })();
         f.finish(spec)

@@ -60,12 +60,22 @@ fn pool() -> impl Strategy<Value = Object> {
 }
 
 fn policy_objects() -> impl Strategy<Value = Object> {
-    let tenant =
-        (named(), prop::option::of(named()), any::<u32>()).prop_map(|(name, parent, weight)| {
+    let tenant = (
+        named(),
+        prop::option::of(named()),
+        any::<u32>(),
+        any::<bool>(),
+    )
+        .prop_map(|(name, parent, weight, refuse)| {
             Object::Tenant(TenantSpec {
                 name,
                 parent,
                 weight,
+                on_destroy: if refuse {
+                    OnTenantDestroy::Refuse
+                } else {
+                    OnTenantDestroy::Cancel
+                },
             })
         });
     let quota = (
@@ -301,6 +311,7 @@ fn a_problem_shows_the_value_and_the_way_out() {
         name: "Team A".into(),
         parent: None,
         weight: 1,
+        on_destroy: 0,
     };
     let problems = TenantSpec::try_from(tenant).expect_err("not a name");
     assert_eq!(

@@ -1,6 +1,6 @@
 //! P-256 key pairs, their public halves, and keys with the certificate that vouches for them.
 
-use super::TlsError;
+use super::{TlsError, read_certificate};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
@@ -114,6 +114,15 @@ impl fmt::Debug for SecretKey {
 impl PublicKey {
     pub(crate) fn from_spki_unchecked(der: &[u8]) -> Self {
         Self(der.to_vec())
+    }
+
+    /// The key that a certificate is of; `Unreadable` when it is not a certificate.
+    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
+        let (key, _) = read_certificate(certificate).ok_or_else(|| TlsError::Unreadable {
+            what: "the certificate",
+            why: "it is not one X.509 certificate".to_owned(),
+        })?;
+        Ok(key)
     }
 
     /// SubjectPublicKeyInfo in DER.

@@ -5,6 +5,33 @@ use super::draft::{Change, Draft};
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{JobId, JobState, Millis, StopCause, TenantName};
 
+// === impl Draft ===
+
+impl Draft<'_> {
+    /// Cancels one job; false when it had ended already or never was.
+    pub(super) fn cancel(&mut self, id: JobId, by: &str, now: Millis) -> bool {
+        self.next_part();
+        let Some(mut record) = self.job(id).cloned() else {
+            return false;
+        };
+        match record.job.state {
+            JobState::Pending { .. } => {
+                self.end_pending(id, &format!("cancelled by {by}"), now);
+                true
+            }
+            JobState::Active { cancelling } => {
+                if !cancelling {
+                    record.job.state = JobState::Active { cancelling: true };
+                    self.put_job(record);
+                    self.stop(id, &StopCause::Cancelled { by: by.to_owned() }, now);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 // === impl State ===
 
 impl State {
@@ -21,25 +48,10 @@ impl State {
         let mut draft = Draft::new(self);
         let (mut cancelled, mut ended) = (0, 0);
         for id in ids {
-            draft.next_part();
-            let Some(record) = draft.job(id).cloned() else {
-                continue;
-            };
-            match record.job.state {
-                JobState::Pending { .. } => {
-                    draft.end_pending(id, &format!("cancelled by {by}"), now);
-                    cancelled += 1;
-                }
-                JobState::Active { cancelling } => {
-                    if !cancelling {
-                        let mut record = record;
-                        record.job.state = JobState::Active { cancelling: true };
-                        draft.put_job(record);
-                        draft.stop(id, &StopCause::Cancelled { by: by.to_owned() }, now);
-                    }
-                    cancelled += 1;
-                }
-                _ => ended += 1,
+            if draft.cancel(id, by, now) {
+                cancelled += 1;
+            } else {
+                ended += 1;
             }
         }
         Ok((draft.finish(), (cancelled, ended)))

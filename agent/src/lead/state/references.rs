@@ -119,7 +119,8 @@ fn same_nodes(state: &State, spec: &PoolSpec, p: &mut Problems) {
     }
 }
 
-/// What refers to the object: `kind name`, in order.
+/// What keeps the object: `kind name`, in order. Quotas, limit ranges and policies do not keep the
+/// pool they name: a pool that is replaced comes back under its name, and until then they wait.
 pub(super) fn users(state: &State, kind: Kind, name: &str) -> Vec<String> {
     let mut users = Vec::new();
     for record in state.objects.values() {
@@ -131,11 +132,6 @@ pub(super) fn users(state: &State, kind: Kind, name: &str) -> Vec<String> {
             (Object::LimitRange(s), Kind::Tenant) => {
                 s.tenant.as_ref().is_some_and(|t| t.as_str() == name)
             }
-            (Object::Quota(s), Kind::Pool) => s.pool.as_ref().is_some_and(|p| p.as_str() == name),
-            (Object::LimitRange(s), Kind::Pool) => {
-                s.pool.as_ref().is_some_and(|p| p.as_str() == name)
-            }
-            (Object::AutoscalingPolicy(s), Kind::Pool) => s.pool.as_str() == name,
             _ => false,
         };
         if refers {

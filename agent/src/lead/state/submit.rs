@@ -7,8 +7,8 @@ use super::{MAX_LIVE_JOBS, State};
 use crate::lead::record::{ArrayRecord, JobRecord, Piece};
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{
-    Bytes, EventKind, Job, JobId, JobSpec, JobState, LimitRangeSpec, MilliGpu, Millis, PoolSpec,
-    Problems, Resources,
+    Bytes, EventKind, Job, JobId, JobSpec, JobState, Kind, LimitRangeSpec, MilliGpu, Millis,
+    PoolSpec, Problems, Resources,
 };
 
 /// Bytes of a job as stored that a store's record surely holds.
@@ -140,9 +140,16 @@ impl State {
 
     fn unknown_names(&self, spec: &JobSpec) -> Problems {
         let mut p = Problems::default();
-        if self.tenant(&spec.tenant).is_none() {
-            let fix = "declare it with a gpuloom_tenant, or see `gpuloom quota`";
-            p.add("tenant", &spec.tenant, "there is no such tenant", fix);
+        match self.object(Kind::Tenant, spec.tenant.as_str()) {
+            None => {
+                let fix = "declare it with a gpuloom_tenant, or see `gpuloom quota`";
+                p.add("tenant", &spec.tenant, "there is no such tenant", fix);
+            }
+            Some(record) if record.withdrawing => {
+                let fix = "submit as another tenant";
+                p.add("tenant", &spec.tenant, "is being destroyed", fix);
+            }
+            Some(_) => {}
         }
         if let Some(class) = &spec.priority_class
             && self.priority_class(Some(class)).is_none()

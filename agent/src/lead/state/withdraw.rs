@@ -5,7 +5,8 @@ use super::{State, references};
 use crate::lead::record::{Piece, TokenPurpose, TokenRecord};
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{
-    EventKind, JobId, Kind, Millis, ObjectRecord, OnDestroy, PoolName, PoolPhase, StopCause,
+    EventKind, JobId, Kind, Millis, Object, ObjectRecord, OnDestroy, OnTenantDestroy, PoolName,
+    PoolPhase, StopCause,
 };
 
 /// Most names listed in a refusal.
@@ -52,6 +53,15 @@ impl State {
             let (have, got) = (old.generation, ask.expected_generation);
             return Err(Refusal::stale_generation(kind, name, have, got));
         }
+        if let Some(cancelled) = self.end_tenants_jobs(old, by, now)? {
+            return Ok((
+                cancelled,
+                Withdrawn {
+                    existed: true,
+                    gone: false,
+                },
+            ));
+        }
         if !(ask.abandon && kind == Kind::Pool) {
             self.refuse_if_used(kind, name)?;
         }
@@ -86,6 +96,43 @@ impl State {
             gone: true,
         };
         Ok((draft.finish(), answer))
+    }
+
+    /// Cancels the live jobs of a tenant that says so; `None` when there is nothing to wait for.
+    fn end_tenants_jobs(
+        &self,
+        old: &ObjectRecord,
+        by: &str,
+        now: Millis,
+    ) -> Result<Option<Change>, Refusal> {
+        let Object::Tenant(spec) = &old.object else {
+            return Ok(None);
+        };
+        let theirs = |id: &&JobId| {
+            self.jobs
+                .get(id)
+                .is_some_and(|r| r.job.spec.tenant == spec.name)
+        };
+        let live: Vec<JobId> = self
+            .pending
+            .iter()
+            .chain(&self.active)
+            .filter(theirs)
+            .copied()
+            .collect();
+        let users = references::users(self, Kind::Tenant, spec.name.as_str());
+        if live.is_empty() || spec.on_destroy == OnTenantDestroy::Refuse || !users.is_empty() {
+            return Ok(None);
+        }
+        let mut draft = Draft::new(self);
+        draft.put(Piece::Object(ObjectRecord {
+            withdrawing: true,
+            ..old.clone()
+        }));
+        for id in live {
+            draft.cancel(id, by, now);
+        }
+        Ok(Some(draft.finish()))
     }
 
     fn refuse_if_used(&self, kind: Kind, name: &str) -> Result<(), Refusal> {

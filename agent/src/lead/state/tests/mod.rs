@@ -123,6 +123,7 @@ impl World {
             name: tenant(name),
             parent: parent.map(tenant),
             weight: 1,
+            on_destroy: gpuloom_fleet::OnTenantDestroy::Refuse,
         };
         self.declare(Object::Tenant(spec), 0).expect("a tenant");
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use gpuloom_api::RefusalCode;
+use gpuloom_fleet::OnTenantDestroy;
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> RefusalCode {
     result.expect_err("a refusal").code
@@ -12,6 +13,7 @@ fn tenant_of(name: &str, parent: Option<&str>, weight: u32) -> Object {
         name: tenant(name),
         parent: parent.map(tenant),
         weight,
+        on_destroy: OnTenantDestroy::Cancel,
     })
 }
 
@@ -142,6 +144,59 @@ fn what_is_used_is_not_withdrawn_and_what_is_gone_is_no_error() {
     );
     w.cancel(job("1"));
     assert!(w.withdraw(Kind::Tenant, "b").expect("withdrawn").existed);
+}
+
+#[test]
+fn a_tenant_that_says_so_takes_its_jobs_with_it() {
+    let mut w = World::small();
+    w.declare(tenant_of("c", None, 1), 0).expect("a tenant");
+    for _ in 0..5 {
+        w.submit(spec("c")).expect("a job");
+    }
+    w.decide();
+    let waiting = Withdrawn {
+        existed: true,
+        gone: false,
+    };
+    assert_eq!(w.withdraw(Kind::Tenant, "c").expect("going"), waiting);
+    let words: Vec<_> = ["1", "5"].map(|id| w.word(id)).into();
+    assert_eq!(words, ["active", "cancelled"]);
+    let refused = w.submit(spec("c")).expect_err("no more jobs");
+    assert!(
+        refused.to_string().contains("is being destroyed"),
+        "{refused}"
+    );
+    assert_eq!(
+        code(w.declare(tenant_of("c", None, 2), 1)),
+        RefusalCode::InUse
+    );
+    assert_eq!(w.withdraw(Kind::Tenant, "c").expect("still"), waiting);
+    let active: Vec<_> = ["1", "2", "3", "4"]
+        .into_iter()
+        .filter(|id| w.word(id) == "active")
+        .collect();
+    for id in active {
+        w.end(
+            job(id),
+            Some(Exit::Signal(15)),
+            EndCause::Stopped {
+                why: gpuloom_fleet::StopCause::Cancelled {
+                    by: "admin".to_owned(),
+                },
+            },
+        );
+        assert_eq!(w.word(id), "cancelled");
+    }
+    assert!(w.withdraw(Kind::Tenant, "c").expect("withdrawn").gone);
+}
+
+#[test]
+fn a_pool_may_go_and_come_back_under_quotas_and_policies_that_name_it() {
+    let mut w = World::small();
+    let mut of_pool = quota("q", "a", 1);
+    of_pool.pool = Some(pool_name("t4"));
+    w.declare(Object::Quota(of_pool), 0).expect("a quota");
+    assert!(w.withdraw(Kind::Pool, "t4").expect("withdrawn").existed);
 }
 
 #[test]
