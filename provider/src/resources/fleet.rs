@@ -27,6 +27,9 @@ const OF_A_START: [&str; 5] = [
     "metrics_endpoint",
 ];
 
+/// The status of a fleet whose destruction was interrupted.
+const TERMINATING: &str = "terminating";
+
 /// See the module.
 pub(super) struct Fleet;
 
@@ -62,6 +65,12 @@ impl Resource for Fleet {
             return Ok(());
         };
         if ctx.is_create() || settings.local.is_unknown() {
+            return Ok(());
+        }
+        if ctx.prior.get("status").as_str() == Some(TERMINATING) {
+            // Its end was begun and cannot be taken back: it is ended first, and made anew.
+            ctx.planned.set("status", Value::unknown());
+            ctx.require_replace("status");
             return Ok(());
         }
         let stopped = ctx.prior.get("status").as_str() != Some("running");
@@ -120,10 +129,13 @@ impl Resource for Fleet {
         }
         if fleet.instance.state == InstanceState::Terminating {
             let detail = format!(
-                "Its instance {} is being terminated. Try again when it is gone.",
+                "The end of its instance {} was begun and not seen through: destroying goes on with it, applying ends \
+                 it and makes the fleet anew.",
                 fleet.instance.id
             );
-            return Err(Diagnostic::error(format!("Fleet {name} is going away"), detail).into());
+            ctx.warn(format!("Fleet {name} was being destroyed"), detail);
+            let state = ctx.state.clone().with("status", TERMINATING);
+            return Ok(ReadOutcome::State(state));
         }
         Note::confirm(&settings, &name)?;
         let mut state = ctx.state.clone();

@@ -246,6 +246,10 @@ impl LocalCloud {
     }
 
     fn list_now(&self, tags: &Tags) -> io::Result<Vec<Instance>> {
+        // Who looks for what there is ends what was cut off; if not now, then the next one does.
+        if let Err(e) = directory::remove_gone(&self.options.root) {
+            tracing::debug!(root = %self.options.root.display(), error = %e, "files of ended instances not removed");
+        }
         let mut found = Vec::new();
         for manifest in directory::manifests(&self.options.root)? {
             if manifest.tags.contain(tags) {

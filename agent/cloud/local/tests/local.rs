@@ -506,7 +506,16 @@ async fn a_driver_killed_at_any_step_leaves_exactly_one_instance_after_the_next_
         assert!(!driver(&root, &["sweep"], None));
         assert!(m.agents().is_empty(), "{name}: no agent is left");
         assert!(pids.iter().all(|p| !alive(*p)), "{name}: no job is left");
-        // Files of an end that was cut off go with the next launch at the latest.
+        let names: Vec<_> = std::fs::read_dir(&root)
+            .expect("root")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(
+            names,
+            [".machine"],
+            "{name}: whoever lists removes the files of an end that was cut off"
+        );
         assert!(
             !driver(&root, &["launch", &request], None),
             "{name}: the GPU is free again"

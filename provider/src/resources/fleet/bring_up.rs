@@ -88,10 +88,13 @@ async fn note(
     };
     let path = Note::path(settings, name)?;
     if let Some(old) = Note::load(&path)? {
-        if old.says_the_same(&wanted, listen.port() == 0) {
+        let there = settings.local.fleet(name).await?;
+        let ending = there.is_some_and(|f| f.instance.state == InstanceState::Terminating);
+        if !ending && old.says_the_same(&wanted, listen.port() == 0) {
             return Ok((old, path));
         }
-        // Nobody has seen that creation: what it launched makes room for this one.
+        // Nobody has seen that creation: what it launched makes room for this one, as does one whose taking back was
+        // interrupted.
         take_back(settings, name, &old.token).await?;
     } else if let Some(there) = settings.local.fleet(name).await? {
         let detail = format!(

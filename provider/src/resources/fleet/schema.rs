@@ -47,7 +47,8 @@ pub(super) fn schema() -> Schema {
         )
         .attribute(kept(
             "status",
-            "`running`, `stopped` (its process does not run: the next apply starts it) or `unreachable`.",
+            "`running`, `stopped` (its process does not run: the next apply starts it), `unreachable` or `terminating` (its \
+             destruction was interrupted: the next apply ends it and makes it anew).",
         ))
         .attribute(kept("agent_binary", "The program its lead runs."))
         .attribute(kept("agent_sha256", "The SHA-256 of that program when it was started, in hexadecimal digits."))
