@@ -74,7 +74,7 @@ pub(crate) enum TokenPurpose {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JoinUse {
     pub(crate) node: NodeId,
-    /// SHA-256 of the signing request, hex.
+    /// SHA-256 of the public key in the signing request, hex: requests of one key differ by their signatures.
     pub(crate) request: String,
 }
 

@@ -9,7 +9,7 @@ use crate::lead::record::TokenPurpose;
 use crate::lead::state::{Declare, Join, NewToken, Submit, Withdraw};
 use crate::lead::view;
 use gpuloom_api::proto::{self, fleet_server::Fleet};
-use gpuloom_api::tls::{Ca, CaPin, KeyAndCertificate};
+use gpuloom_api::tls::{Ca, CaPin, KeyAndCertificate, PublicKey};
 use gpuloom_api::{BearerToken, Identity, Refusal, negotiate};
 use gpuloom_fleet::{DeviceId, Event, JobId, JobSpec, Kind, NodeId, Object, PoolName};
 use sha2::{Digest as _, Sha256};
@@ -112,17 +112,18 @@ impl FleetService {
         let node: NodeId = id("node_id", &r.node_id)?;
         // Signed before it is stored: a bad request uses no token up. Nobody gets the certificate
         // unless the join is stored.
-        let certificate = self
-            .ca
-            .sign_node(&r.csr_der, &node, SystemTime::now())
-            .map_err(|e| {
-                let fix = "let `gpuloom agent` make the request";
-                Refusal::invalid_field("csr_der", "", e.to_string(), fix)
-            })?;
+        let bad = |e: gpuloom_api::tls::TlsError| {
+            let fix = "let `gpuloom agent` make the request";
+            Refusal::invalid_field("csr_der", "", e.to_string(), fix)
+        };
+        let signed = self.ca.sign_node(&r.csr_der, &node, SystemTime::now());
+        let certificate = signed.map_err(bad)?;
+        // Each request is signed anew and differs; who asks again is known by the key.
+        let key = PublicKey::of_certificate(&certificate).map_err(bad)?;
         let ask = Join {
             token_hash: token.sha256(),
             node,
-            request: sha256(&r.csr_der),
+            request: sha256(key.spki_der()),
             agent_version: r.agent_version,
         };
         self.core

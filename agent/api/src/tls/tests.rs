@@ -40,6 +40,20 @@ fn a_node_gets_the_name_the_lead_gives_it_whatever_it_asks_for() {
 }
 
 #[test]
+fn two_requests_of_one_key_differ_and_their_certificates_are_of_that_key() {
+    let (ca, key) = (ca(), SecretKey::generate().expect("a key"));
+    let node = NodeId::new("t4-0a1b2c3d").expect("an id");
+    let [first, second] = [(); 2].map(|()| key.signing_request().expect("a request"));
+    assert_ne!(first, second, "ECDSA signs with a random number");
+    for request in [first, second] {
+        let certificate = ca.sign_node(&request, &node, now()).expect("signed");
+        let of = PublicKey::of_certificate(&certificate).expect("reads");
+        assert_eq!(of, key.public_key());
+    }
+    assert!(PublicKey::of_certificate(&b"no certificate".as_slice().into()).is_err());
+}
+
+#[test]
 fn a_request_that_does_not_prove_its_key_is_refused() {
     let key = SecretKey::generate().expect("a key");
     let mut request = key.signing_request().expect("a request");

@@ -16,7 +16,7 @@ pub(crate) struct Join {
     /// Hex of SHA-256 of the token.
     pub(crate) token_hash: String,
     pub(crate) node: NodeId,
-    /// Hex of SHA-256 of its signing request.
+    /// Hex of SHA-256 of the public key in its signing request.
     pub(crate) request: String,
     pub(crate) agent_version: String,
 }
