@@ -3,6 +3,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # A target directory outside the clone, so that fresh clones share compiled dependencies.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/gpuloom/target}"
+# As in .cargo/config.toml: jitter entropy costs each start of the provider 60 ms.
+export AWS_LC_SYS_NO_JITTER_ENTROPY=1
 [ -d "$HOME/.cargo/bin" ] && PATH="$HOME/.cargo/bin:$PATH"
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
