@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gpuloom_api::proto::PoolView;
-use gpuloom_fleet::{PoolPhase, PoolSpec};
+use gpuloom_fleet::{OnShortfall, PoolPhase, PoolSpec};
 use tfplug::CancellationToken;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -168,10 +168,16 @@ fn judge(spec: &PoolSpec, view: &PoolView) -> Option<Ended> {
     let phase = gpuloom_api::convert::pool_status(view).ok()?.phase;
     match phase {
         PoolPhase::Ready if view.ready >= view.wanted => Some(Ended::Sized(view.clone())),
-        PoolPhase::Degraded => Some(Ended::Short {
-            view: view.clone(),
-            why: view.shortfall.clone(),
-        }),
+        // What was launched may still join: with `degrade` the counts are told when it has.
+        PoolPhase::Degraded
+            if spec.capacity.on_shortfall == OnShortfall::Fail
+                || view.ready >= view.provisioned =>
+        {
+            Some(Ended::Short {
+                view: view.clone(),
+                why: view.shortfall.clone(),
+            })
+        }
         _ => None,
     }
 }
@@ -242,9 +248,7 @@ async fn follow_gone(
 mod tests {
     use super::*;
     use gpuloom_api::proto::pool_view::Phase;
-    use gpuloom_fleet::{
-        Capacity, GpuModel, GpuShape, OnDestroy, OnShortfall, PoolName, PoolPlace, Seconds,
-    };
+    use gpuloom_fleet::{Capacity, GpuModel, GpuShape, OnDestroy, PoolName, PoolPlace, Seconds};
 
     fn spec() -> PoolSpec {
         PoolSpec {
@@ -281,6 +285,23 @@ mod tests {
         assert_eq!(ended(view(2, 0, Phase::Provisioning)), None);
         assert_eq!(ended(view(2, 2, Phase::Ready)), Some(true));
         assert_eq!(ended(view(2, 1, Phase::Degraded)), Some(false));
+        // Short with one node on its way: an error is told at once, true counts when it has joined.
+        let joining = PoolView {
+            provisioned: 1,
+            ..view(2, 0, Phase::Degraded)
+        };
+        assert_eq!(ended(joining.clone()), Some(false));
+        let mut patient = spec();
+        patient.capacity.on_shortfall = OnShortfall::Degrade;
+        assert!(judge(&patient, &joining).is_none());
+        let joined = PoolView {
+            ready: 1,
+            ..joining
+        };
+        assert!(matches!(
+            judge(&patient, &joined),
+            Some(Ended::Short { .. })
+        ));
         // The size of before a change of the bounds.
         assert_eq!(ended(view(1, 1, Phase::Ready)), None);
         // Said to be ready, and not.
