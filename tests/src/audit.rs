@@ -70,7 +70,12 @@ impl Audit {
             let of_it = |f: &String| f == *job || f.starts_with(&element);
             self.finished.keys().any(of_it)
         };
-        let open: Vec<_> = self.submitted.iter().filter(|j| !ended(j)).take(20).collect();
+        let open: Vec<_> = self
+            .submitted
+            .iter()
+            .filter(|j| !ended(j))
+            .take(20)
+            .collect();
         assert!(open.is_empty(), "jobs without an end: {open:?}");
         assert!(
             self.live.is_empty(),

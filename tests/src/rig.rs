@@ -193,6 +193,16 @@ impl Rig {
         (process::is_alive(pid) && process::start_time(pid) == Some(start)).then_some(pid)
     }
 
+    /// Takes every instance away at once, as when the machine is made anew: processes, directories, cgroups.
+    pub fn wipe(&self) {
+        let ids = self.instances();
+        leftovers::end_processes(&self.root(), Instant::now() + END);
+        leftovers::end_cgroups(&ids);
+        for id in ids {
+            std::fs::remove_dir_all(self.instance(&id)).expect("the folder is ours");
+        }
+    }
+
     /// The fleet of this name, as its admin.
     ///
     /// # Panics

@@ -178,11 +178,8 @@ fn a_fleet_whose_lead_is_gone_with_its_instance_is_made_anew() {
     let rig = Rig::new();
     let terraform = applied(&rig);
     let before = terraform.values("gpuloom_fleet.g")["connection"]["id"].clone();
-    // As if the machine had been made anew: no agent, no directory.
-    for id in rig.instances() {
-        kill_agent(&rig, &id);
-        std::fs::remove_dir_all(rig.instance(&id)).expect("the folder is ours");
-    }
+    // As if the machine had been made anew: no agent, no directory, no cgroup.
+    rig.wipe();
     let planned = terraform.plan();
     let fleet = planned.iter().find(|c| c.address == "gpuloom_fleet.g");
     assert_eq!(

@@ -234,3 +234,37 @@ fn a_limit_set_below_present_use_keeps_drains_or_preempts() {
     terraform.destroy();
     rig.nothing_is_left();
 }
+
+#[test]
+fn a_tenant_goes_with_its_jobs_or_is_kept_by_them() {
+    let rig = Rig::new();
+    let terraform = rig.terraform();
+    let tenant = |name: &str, more: &str| {
+        format!("resource \"gpuloom_tenant\" \"{name}\" {{\n  fleet = gpuloom_fleet.s.connection\n  name = \"{name}\"\n  {more}\n}}\n")
+    };
+    let nodes = pool("all", 1, 1, "on_destroy = \"kill\"");
+    let kept = tenant("kept", "on_destroy = \"refuse\"");
+    let goes = tenant("goes", "");
+    terraform.write(&format!("{PROVIDER}{FLEET}{nodes}{kept}{goes}"));
+    terraform.apply(&[]);
+    let fleet = rig.fleet("s");
+    let job = |tenant: &str| {
+        fleet.submit(&["--tenant", tenant, "--gpus", "0.5", "--grace", "1s", "--", "sleep", "600"])
+    };
+    let (first, second, waits) = (job("kept"), job("goes"), job("goes"));
+    fleet.runs(&first, LONG);
+    fleet.runs(&second, LONG);
+    terraform.write(&format!("{PROVIDER}{FLEET}{nodes}"));
+    let errors = terraform.apply_fails(&[]);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains("Cannot destroy tenant kept") && errors[0].contains(&first), "{errors:#?}");
+    fleet.state_is(&second, "cancelled", SHORT);
+    fleet.state_is(&waits, "cancelled", SHORT);
+    assert_eq!(fleet.job(&first)["attempts"][0]["state"], "running");
+    fleet.refuses(&["get", "tenant", "goes"], 3, "goes");
+    fleet.ok(&["cancel", &first]);
+    fleet.state_is(&first, "cancelled", SHORT);
+    terraform.apply(&[]);
+    terraform.destroy();
+    rig.nothing_is_left();
+}

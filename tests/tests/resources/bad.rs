@@ -25,6 +25,7 @@ const KNOWN: &[(&str, &str, &str, &str, &str)] = &[
         "lower-case",
     ),
     ("tenant", "t", "parent = \"t\"", "parent = \"t\"", "itself"),
+    ("tenant", "t", "on_destroy = \"keep\"", "on_destroy = \"keep\"", "refuse"),
     (
         "quota",
         "Q",
@@ -441,6 +442,8 @@ fn what_only_the_fleet_can_refuse_is_one_clear_error_and_nothing_is_lost() {
     let good = format!("{PROVIDER}{GROUND}{APPLIED}");
     terraform.write(&good);
     terraform.apply(&[]);
+    // A pool that has just been declared may still say `provisioning`.
+    terraform.apply(&["-refresh-only"]);
     let before = terraform.state();
     let pin = "0".repeat(64);
     for (text, words) in REFUSED {
@@ -463,7 +466,7 @@ fn what_only_the_fleet_can_refuse_is_one_clear_error_and_nothing_is_lost() {
     // Somebody else's admin key, a key that is none, and none.
     let foreign = rig.keygen("foreign.pem");
     for (key, words) in [
-        (foreign.display().to_string(), "Wrong admin key"),
+        (foreign.display().to_string(), "does not know this key"),
         (
             rig.dir().join("absent.pem").display().to_string(),
             "cannot be read",

@@ -10,7 +10,7 @@ type Step<'a> = (&'a str, &'a str, &'a str);
 const TENANT: &[Step<'static>] = &[
     ("create", "t", "weight = 2"),
     ("update", "t", "weight = 5"),
-    ("update", "t", "parent = \"root\"\n weight = 5"),
+    ("update", "t", "parent = \"root\"\n weight = 5\n on_destroy = \"refuse\""),
     ("update", "t", "parent = \"base\"\n weight = 5"),
     ("update", "t", ""),
     ("noop", "t", "weight = 1"),
@@ -265,6 +265,25 @@ fn a_fleet_is_replaced_by_every_change_of_what_its_lead_was_launched_with() {
         assert_eq!(another, action != "update", "{action}: {text}");
         assert_eq!(rig.instances().len(), 1);
     }
+    // What belongs to the fleet goes and comes with it, in one apply.
+    let belongings = "resource \"gpuloom_pool\" \"x\" {\n  fleet = gpuloom_fleet.x.connection\n  name = \"n\"\n  gpu = { \
+                      model = \"T4\" }\n  local {}\n  autoscaling {\n    min = 1\n    max = 1\n  }\n}\nresource \
+                      \"gpuloom_tenant\" \"x\" {\n  fleet = gpuloom_fleet.x.connection\n  name = \"t\"\n}\n";
+    let listen = "simulate = \"2xT4\"\n listen = \"127.0.0.2:0\"";
+    terraform.write(&format!("{}{belongings}", fleet("g", "labels = { a = \"b\" }", listen)));
+    terraform.apply(&[]);
+    let before = terraform.values("gpuloom_tenant.x")["fleet"]["id"].clone();
+    terraform.write(&format!("{}{belongings}", fleet("g", "labels = { a = \"c\" }", listen)));
+    terraform.plan_is(&[
+        ("gpuloom_fleet.x", "replace"),
+        ("gpuloom_pool.x", "replace"),
+        ("gpuloom_tenant.x", "replace"),
+    ]);
+    terraform.apply(&[]);
+    terraform.plan_is_empty();
+    assert_ne!(terraform.values("gpuloom_tenant.x")["fleet"]["id"], before);
+    assert_eq!(terraform.values("gpuloom_pool.x")["ready_size"], 1);
+    assert_eq!(rig.instances().len(), 2);
     terraform.destroy();
     rig.nothing_is_left();
 }
