@@ -141,21 +141,14 @@ impl State {
             let message = format!("{kind} {name} is used by {}", list(&users));
             return Err(Refusal::in_use(message, "remove those first"));
         }
+        // Live jobs of a class that goes run on with the value 0: they hold nothing of it.
         let live = self.pending.iter().chain(&self.active);
         let uses = |id: &&JobId| {
-            self.jobs.get(id).is_some_and(|r| {
-                let spec = &r.job.spec;
-                match kind {
-                    Kind::Tenant => spec.tenant.as_str() == name,
-                    Kind::PriorityClass => {
-                        spec.priority_class
-                            .as_ref()
-                            .is_some_and(|c| c.as_str() == name)
-                            && !is_builtin_class(name)
-                    }
-                    _ => false,
-                }
-            })
+            kind == Kind::Tenant
+                && self
+                    .jobs
+                    .get(id)
+                    .is_some_and(|r| r.job.spec.tenant.as_str() == name)
         };
         let jobs: Vec<String> = live.filter(uses).map(JobId::to_string).collect();
         if !jobs.is_empty() {
@@ -282,13 +275,6 @@ impl State {
             .flatten()
             .copied()
     }
-}
-
-/// Whether the class exists without being declared.
-pub(crate) fn is_builtin_class(name: &str) -> bool {
-    gpuloom_fleet::builtin_priority_classes()
-        .iter()
-        .any(|c| c.name.as_str() == name)
 }
 
 fn list(names: &[String]) -> String {

@@ -228,6 +228,29 @@ fn a_built_in_class_is_overridden_and_restored() {
 }
 
 #[test]
+fn a_class_goes_while_its_jobs_wait_and_they_go_on_as_normal_ones() {
+    let mut w = World::small();
+    let name = PriorityClassName::new("deadline").expect("a name");
+    let class = PriorityClassSpec {
+        name: name.clone(),
+        value: 500,
+        preempts: true,
+        cost_multiplier_milli: 1000,
+        grace: Seconds(1),
+    };
+    w.declare(Object::PriorityClass(class), 0).expect("a class");
+    let mut of_class = spec("a");
+    of_class.priority_class = Some(name.clone());
+    w.submit(of_class.clone()).expect("a job");
+    let gone = w.withdraw(Kind::PriorityClass, "deadline");
+    assert!(gone.expect("withdrawn").gone);
+    w.decide();
+    assert_eq!(w.word("1"), "active");
+    let unknown = w.submit(of_class).expect_err("no such class any more");
+    assert!(unknown.to_string().contains("deadline"), "{unknown}");
+}
+
+#[test]
 fn a_pool_follows_its_on_destroy() {
     for (on_destroy, refused, stops) in [
         (OnDestroy::Refuse, true, false),
