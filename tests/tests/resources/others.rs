@@ -1,6 +1,8 @@
 //! Data sources, the function, and the join token that is in no plan and no state.
 
-use gpuloom_tests::{PROVIDER, Rig};
+use gpuloom_tests::{LONG, PROVIDER, Rig, is_alive, until};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::process::{Child, Stdio};
 
 #[test]
 fn data_sources_show_the_fleet_and_the_join_token_stays_secret() {
@@ -158,6 +160,88 @@ output "train" {{ value = provider::gpuloom::vram_required(70, "fp16", true).tot
     );
     terraform.write(&ground);
     fleet.cancel_all();
+    terraform.destroy();
+    rig.nothing_is_left();
+}
+
+/// A machine that exists already: an agent with one GPU and a token, started by somebody else than the lead.
+fn rack(rig: &Rig, id: &str, gpu: &str, token: &str) -> Child {
+    let fleet = rig.fleet("d");
+    let dir = rig.dir().join(id);
+    // As the driver makes it: jobs pass through, nobody lists it.
+    let made = std::fs::DirBuilder::new().mode(0o711).create(&dir);
+    made.expect("the folder is ours");
+    std::fs::write(dir.join("join-token"), token).expect("the folder is ours");
+    let state = rig.instance("lead-d").join("sim/machine.state");
+    let config = format!(
+        "instance_id = {id:?}\ndata_dir = {dir:?}\nlisten = \"127.0.0.1:0\"\n[fleet]\nname = \"d\"\n[node]\nfleet_endpoints = \
+         [{:?}]\nca_pin = {:?}\npool = \"racks\"\ngpus = [{gpu:?}]\nbackend = \"simulated\"\nsim_state = {state:?}\n",
+        fleet.endpoint, fleet.ca_pin
+    );
+    let path = dir.join("agent.toml");
+    std::fs::write(&path, config).expect("the folder is ours");
+    let log = std::fs::File::create(dir.join("agent.log")).expect("the folder is ours");
+    let mut agent = rig.gpuloom();
+    agent
+        .args(["agent", "--config"])
+        .arg(&path)
+        .stdin(Stdio::null());
+    agent
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("gpuloom starts")
+}
+
+#[test]
+fn a_machine_that_exists_joins_once_with_its_token() {
+    let rig = Rig::new();
+    let terraform = rig.terraform();
+    terraform.write(&format!(
+        "{PROVIDER}resource \"gpuloom_fleet\" \"d\" {{\n  name = \"d\"\n  local {{ simulate = \"1xT4\" }}\n}}\nresource \
+         \"gpuloom_pool\" \"racks\" {{\n  fleet = gpuloom_fleet.d.connection\n  name = \"racks\"\n  gpu = {{ model = \"T4\" \
+         }}\n  existing {{}}\n  autoscaling {{\n    min = 0\n    max = 1\n  }}\n  on_destroy = \"kill\"\n}}\nresource \
+         \"gpuloom_tenant\" \"a\" {{\n  fleet = gpuloom_fleet.d.connection\n  name = \"a\"\n}}\n"
+    ));
+    terraform.apply(&[]);
+    let fleet = rig.fleet("d");
+    let devices = rig.machine("d").devices().expect("the machine's devices");
+    let made = fleet.json(&["token", "create", "--pool", "racks", "--ttl", "10m"]);
+    let token = made["token"].as_str().expect("a token");
+    let mut agent = rack(&rig, "rack-1", &devices[0].uuid, token);
+    until("the machine is a node", LONG, || {
+        let nodes = fleet.json(&["nodes", "--pool", "racks"]);
+        (nodes["nodes"][0]["state"] == "ready")
+            .then_some(())
+            .ok_or(nodes.to_string())
+    });
+    assert!(
+        !rig.dir().join("rack-1/join-token").exists(),
+        "a used token is removed"
+    );
+    let job = fleet.submit(&["--tenant", "a", "--pool", "racks", "--", "echo", "hello"]);
+    fleet.state_is(&job, "succeeded", LONG);
+    assert_eq!(fleet.ok(&["logs", &job]).stdout, "hello\n");
+    terraform.plan_is_empty();
+
+    // The token is spent: another machine that has copied it is refused, and says so.
+    let mut second = rack(&rig, "rack-2", &devices[0].uuid, token);
+    let pid = i32::try_from(second.id()).expect("a pid");
+    until("the second machine gives up", LONG, || {
+        (!is_alive(pid))
+            .then_some(())
+            .ok_or_else(|| "it still runs".to_owned())
+    });
+    assert!(!second.wait().expect("it has ended").success());
+    let log = std::fs::read_to_string(rig.dir().join("rack-2/agent.log")).expect("its log");
+    assert!(log.contains("token"), "{log}");
+    assert_eq!(
+        fleet.json(&["nodes"])["nodes"].as_array().map(Vec::len),
+        Some(1)
+    );
+
+    agent.kill().expect("it runs");
+    agent.wait().expect("it ends");
     terraform.destroy();
     rig.nothing_is_left();
 }

@@ -10,7 +10,11 @@ type Step<'a> = (&'a str, &'a str, &'a str);
 const TENANT: &[Step<'static>] = &[
     ("create", "t", "weight = 2"),
     ("update", "t", "weight = 5"),
-    ("update", "t", "parent = \"root\"\n weight = 5\n on_destroy = \"refuse\""),
+    (
+        "update",
+        "t",
+        "parent = \"root\"\n weight = 5\n on_destroy = \"refuse\"",
+    ),
     ("update", "t", "parent = \"base\"\n weight = 5"),
     ("update", "t", ""),
     ("noop", "t", "weight = 1"),
@@ -270,10 +274,16 @@ fn a_fleet_is_replaced_by_every_change_of_what_its_lead_was_launched_with() {
                       model = \"T4\" }\n  local {}\n  autoscaling {\n    min = 1\n    max = 1\n  }\n}\nresource \
                       \"gpuloom_tenant\" \"x\" {\n  fleet = gpuloom_fleet.x.connection\n  name = \"t\"\n}\n";
     let listen = "simulate = \"2xT4\"\n listen = \"127.0.0.2:0\"";
-    terraform.write(&format!("{}{belongings}", fleet("g", "labels = { a = \"b\" }", listen)));
+    terraform.write(&format!(
+        "{}{belongings}",
+        fleet("g", "labels = { a = \"b\" }", listen)
+    ));
     terraform.apply(&[]);
     let before = terraform.values("gpuloom_tenant.x")["fleet"]["id"].clone();
-    terraform.write(&format!("{}{belongings}", fleet("g", "labels = { a = \"c\" }", listen)));
+    terraform.write(&format!(
+        "{}{belongings}",
+        fleet("g", "labels = { a = \"c\" }", listen)
+    ));
     terraform.plan_is(&[
         ("gpuloom_fleet.x", "replace"),
         ("gpuloom_pool.x", "replace"),
