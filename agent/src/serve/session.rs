@@ -61,6 +61,8 @@ impl Node for NodeService {
         }
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut orders = self.core.connect(node.clone(), session).await?;
+        // What was wanted before is wanted still: a node that ended before it noted an order asks by coming back.
+        orders.mark_changed();
         let core = self.core.clone();
         let mut reports = request.into_inner();
         let stream = super::stream::fed(move |tx| async move {

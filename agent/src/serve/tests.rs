@@ -197,6 +197,12 @@ impl Lead {
         let id = NodeId::new(instance.id.as_str()).expect("an id");
         let token = self.token(proto::create_token_request::Purpose::Join).await;
         let key = SecretKey::generate().expect("a key");
+        // Twice: the answer to the first may have been lost.
+        for _ in 0..2 {
+            join(self.endpoints.clone(), self.pin, &token, &id, key.clone())
+                .await
+                .expect("joins");
+        }
         let joined = join(self.endpoints.clone(), self.pin, &token, &id, key)
             .await
             .expect("joins");
@@ -238,27 +244,33 @@ fn report(attempts: Vec<proto::AttemptReport>) -> proto::NodeReport {
     }
 }
 
-/// A node whose jobs all succeed at once.
+/// A node whose jobs all succeed at once; it ends over its first order, comes back and knows nothing of it.
 async fn speak(client: Client) {
-    let (tx, rx) = mpsc::channel(4);
-    tx.send(report(Vec::new())).await.expect("room");
-    let mut orders = client
-        .session(ReceiverStream::new(rx))
-        .await
-        .expect("a session");
-    while let Ok(Some(order)) = orders.next().await {
-        let ended = |a: &proto::AttemptOrder| proto::AttemptReport {
-            attempt: a.attempt.clone(),
-            state: "ended".to_owned(),
-            started_at_ms: Some(1),
-            ended_at_ms: Some(2),
-            exit_code: Some(0),
-            cause_json: r#"{"end":"exited"}"#.to_owned(),
-            ..proto::AttemptReport::default()
-        };
-        let attempts = order.attempts.iter().map(ended).collect();
-        if tx.send(report(attempts)).await.is_err() {
+    let mut ended_once = false;
+    loop {
+        let (tx, rx) = mpsc::channel(4);
+        tx.send(report(Vec::new())).await.expect("room");
+        let Ok(mut orders) = client.session(ReceiverStream::new(rx)).await else {
             return;
+        };
+        while let Ok(Some(order)) = orders.next().await {
+            if !ended_once && !order.attempts.is_empty() {
+                ended_once = true;
+                break;
+            }
+            let ended = |a: &proto::AttemptOrder| proto::AttemptReport {
+                attempt: a.attempt.clone(),
+                state: "ended".to_owned(),
+                started_at_ms: Some(1),
+                ended_at_ms: Some(2),
+                exit_code: Some(0),
+                cause_json: r#"{"end":"exited"}"#.to_owned(),
+                ..proto::AttemptReport::default()
+            };
+            let attempts = order.attempts.iter().map(ended).collect();
+            if tx.send(report(attempts)).await.is_err() {
+                return;
+            }
         }
     }
 }
