@@ -100,10 +100,8 @@ impl Audit {
         let what = &event["what"];
         let text = |field: &str| what[field].as_str().unwrap_or_default().to_owned();
         match what["event"].as_str().unwrap_or_default() {
-            "submitted" => {
-                if !self.submitted.insert(text("job")) {
-                    self.broke(event, "the job was submitted twice");
-                }
+            "submitted" if !self.submitted.insert(text("job")) => {
+                self.broke(event, "the job was submitted twice");
             }
             "granted" => self.granted(event, limits),
             "started" => {
