@@ -432,12 +432,24 @@ fn tenants_apart(fleet: &Fleet) {
         assert!([3, 4].contains(&refused.code), "{args:?}: {refused:?}");
     }
     let known = b.json(&["objects", "tenant"]);
-    let names: Vec<_> = known["objects"].as_array().into_iter().flatten().map(|o| &o["name"]).collect();
+    let names: Vec<_> = known["objects"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|o| &o["name"])
+        .collect();
     assert_eq!(names, ["b"], "{known}");
     // That a device is taken everybody sees; by what, only its owner.
-    for args in [["-o", "json", "devices"], ["-o", "json", "top"], ["-o", "json", "queue"]] {
+    for args in [
+        ["-o", "json", "devices"],
+        ["-o", "json", "top"],
+        ["-o", "json", "queue"],
+    ] {
         let seen = b.ok(&args).stdout;
-        assert!(!seen.contains("608"), "another tenant's command is shown: {seen}");
+        assert!(
+            !seen.contains("608"),
+            "another tenant's command is shown: {seen}"
+        );
     }
     a.ok(&["cancel", &own]);
     fleet.state_is(&own, "cancelled", SHORT);

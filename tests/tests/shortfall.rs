@@ -240,7 +240,9 @@ fn a_tenant_goes_with_its_jobs_or_is_kept_by_them() {
     let rig = Rig::new();
     let terraform = rig.terraform();
     let tenant = |name: &str, more: &str| {
-        format!("resource \"gpuloom_tenant\" \"{name}\" {{\n  fleet = gpuloom_fleet.s.connection\n  name = \"{name}\"\n  {more}\n}}\n")
+        format!(
+            "resource \"gpuloom_tenant\" \"{name}\" {{\n  fleet = gpuloom_fleet.s.connection\n  name = \"{name}\"\n  {more}\n}}\n"
+        )
     };
     let nodes = pool("all", 1, 1, "on_destroy = \"kill\"");
     let kept = tenant("kept", "on_destroy = \"refuse\"");
@@ -249,7 +251,9 @@ fn a_tenant_goes_with_its_jobs_or_is_kept_by_them() {
     terraform.apply(&[]);
     let fleet = rig.fleet("s");
     let job = |tenant: &str| {
-        fleet.submit(&["--tenant", tenant, "--gpus", "0.5", "--grace", "1s", "--", "sleep", "600"])
+        fleet.submit(&[
+            "--tenant", tenant, "--gpus", "0.5", "--grace", "1s", "--", "sleep", "600",
+        ])
     };
     let (first, second, waits) = (job("kept"), job("goes"), job("goes"));
     fleet.runs(&first, LONG);
@@ -257,7 +261,10 @@ fn a_tenant_goes_with_its_jobs_or_is_kept_by_them() {
     terraform.write(&format!("{PROVIDER}{FLEET}{nodes}"));
     let errors = terraform.apply_fails(&[]);
     assert_eq!(errors.len(), 1, "{errors:#?}");
-    assert!(errors[0].contains("Cannot destroy tenant kept") && errors[0].contains(&first), "{errors:#?}");
+    assert!(
+        errors[0].contains("Cannot destroy tenant kept") && errors[0].contains(&first),
+        "{errors:#?}"
+    );
     fleet.state_is(&second, "cancelled", SHORT);
     fleet.state_is(&waits, "cancelled", SHORT);
     assert_eq!(fleet.job(&first)["attempts"][0]["state"], "running");
