@@ -9,6 +9,8 @@ pub(crate) struct Style {
     pub(crate) colour: bool,
     /// Now, in milliseconds since the Unix epoch: times are told relative to it.
     pub(crate) now_ms: u64,
+    /// Characters a line has room for; `None` when the output is no terminal: nothing is cut then.
+    pub(crate) columns: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +30,39 @@ pub(crate) struct Table {
     rows: Vec<Vec<(String, Tone)>>,
     /// Columns whose cells end where the column ends.
     right: Vec<usize>,
+    last: Last,
 }
+
+/// What becomes of a last column that a terminal has no room for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// It stays whole: the terminal breaks the line.
+    #[default]
+    Whole,
+    Cut,
+    Wrap,
+}
+
+/// A last column is not made narrower than this.
+const NARROWEST: usize = 16;
 
 // === impl Style ===
 
 impl Style {
-    /// Colours on a terminal unless NO_COLOR is set.
+    /// Colours on a terminal unless NO_COLOR is set; lines as wide as the terminal.
     pub(crate) fn of_stdout() -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let size = terminal
+            .then(crossterm::terminal::size)
+            .and_then(Result::ok);
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Self {
-            colour: std::io::stdout().is_terminal() && !no_colour,
+            colour: terminal && !no_colour,
             now_ms: now_ms(),
+            // A terminal that does not know its size says 0.
+            columns: size
+                .map(|(columns, _)| usize::from(columns))
+                .filter(|c| *c > 0),
         }
     }
 
@@ -145,6 +169,28 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     format!("{kept}...")
 }
 
+/// The text in lines of at most `most` characters, broken between words; a longer word is a line of its own.
+pub(crate) fn wrap(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > most {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += length;
+        }
+    }
+    lines
+}
+
 /// Writes to stdout.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     print_bytes(text.as_bytes())
@@ -175,8 +221,20 @@ impl Table {
         let heads = heads.iter().map(|h| ((*h).to_owned(), Tone::Head));
         Self {
             rows: vec![heads.collect()],
-            right: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// On a terminal the last column ends with the line; dots tell that there is more.
+    pub(crate) fn cut_last(mut self) -> Self {
+        self.last = Last::Cut;
+        self
+    }
+
+    /// On a terminal the last column goes on below itself.
+    pub(crate) fn wrap_last(mut self) -> Self {
+        self.last = Last::Wrap;
+        self
     }
 
     /// Numbers line up at their last digit in these columns, from 0.
@@ -204,12 +262,24 @@ impl Table {
             cells.map(|(t, _)| t.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
+        let last = columns.saturating_sub(1);
+        let indent = widths[..last].iter().map(|w| w + 2).sum::<usize>();
+        let room = style
+            .columns
+            .map(|c| c.saturating_sub(indent).max(NARROWEST));
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for (c, (cell, tone)) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[c] - cell.chars().count());
-                let painted = style.paint(cell, *tone);
+                let shown = match (room, self.last) {
+                    (Some(room), Last::Cut) if c == last => cut(cell, room),
+                    (Some(room), Last::Wrap) if c == last => {
+                        wrap(cell, room).join(&format!("\n{}", " ".repeat(indent)))
+                    }
+                    _ => cell.clone(),
+                };
+                let pad = " ".repeat(widths[c].saturating_sub(shown.chars().count()));
+                let painted = style.paint(&shown, *tone);
                 let gap = if c > 0 { "  " } else { "" };
                 if self.right.contains(&c) {
                     line += &format!("{gap}{pad}{painted}");
@@ -236,6 +306,7 @@ mod tests {
     const STYLE: Style = Style {
         colour: false,
         now_ms: 1_000_000_000,
+        columns: None,
     };
 
     #[test]
@@ -282,5 +353,27 @@ mod tests {
         let text = table.show(coloured);
         assert!(text.contains("\x1b[32mé\x1b[0m       10"), "{text:?}");
         assert_eq!(Table::new(&["A"]).show_or(STYLE, "no jobs"), "no jobs\n");
+    }
+
+    #[test]
+    fn a_terminal_cuts_or_wraps_the_last_column_and_a_pipe_gets_it_whole() {
+        let narrow = Style {
+            columns: Some(24),
+            ..STYLE
+        };
+        let rows = |mut table: Table| {
+            table.row(vec![plain("17"), plain("needs four free GPUs on one node")]);
+            table
+        };
+        let table = || Table::new(&["JOB", "WHY"]);
+        let whole = "JOB  WHY\n17   needs four free GPUs on one node\n";
+        let cut = "JOB  WHY\n17   needs four free ...\n";
+        let wrapped = "JOB  WHY\n17   needs four free\n     GPUs on one node\n";
+        assert_eq!(rows(table()).show(narrow), whole);
+        assert_eq!(rows(table().cut_last()).show(narrow), cut);
+        assert_eq!(rows(table().cut_last()).show(STYLE), whole);
+        assert_eq!(rows(table().wrap_last()).show(narrow), wrapped);
+        assert_eq!(rows(table().wrap_last()).show(STYLE), whole);
+        assert_eq!(wrap("a  bcdefgh i", 4), ["a ", "bcdefgh", "i"]);
     }
 }

@@ -9,7 +9,7 @@ pub(crate) fn nodes(nodes: &[NodeView], style: Style) -> String {
     let heads = [
         "NODE", "POOL", "STATE", "GPUS", "HELD", "BACKEND", "SEEN", "REASON",
     ];
-    let mut table = Table::new(&heads).right(&[4]);
+    let mut table = Table::new(&heads).right(&[4]).cut_last();
     for node in nodes {
         let held: u64 = node.devices.iter().map(|d| d.share_held_milli).sum();
         table.row(vec![

@@ -1,6 +1,6 @@
 //! Jobs: the list, and the story of one.
 
-use crate::output::{Style, Table, Tone, cut, dash, gpus, or_dash, plain, size, span};
+use crate::output::{Style, Table, Tone, cut, dash, gpus, or_dash, plain, size, span, wrap};
 use gpuloom_api::proto::{AttemptView, JobSpec, JobView};
 
 const NAME_CHARS: usize = 24;
@@ -31,7 +31,7 @@ pub(crate) fn list(jobs: &[JobView], more: bool, style: Style) -> String {
         "SINCE",
         "WHERE / WHY",
     ];
-    let mut table = Table::new(&heads).right(&[0, 4]);
+    let mut table = Table::new(&heads).right(&[0, 4]).cut_last();
     let unstated = JobSpec::default();
     for job in jobs {
         let spec = job.spec.as_ref().unwrap_or(&unstated);
@@ -57,7 +57,7 @@ pub(crate) fn queue(jobs: &[JobView], pending: u64, active: u64, style: Style) -
     let heads = [
         "PLACE", "JOB", "NAME", "TENANT", "PRIORITY", "GPUS", "WAITING", "WHY",
     ];
-    let mut table = Table::new(&heads).right(&[0, 1, 4, 5, 6]);
+    let mut table = Table::new(&heads).right(&[0, 1, 4, 5, 6]).cut_last();
     let unstated = JobSpec::default();
     for job in jobs {
         let spec = job.spec.as_ref().unwrap_or(&unstated);
@@ -108,13 +108,14 @@ pub(crate) fn why(job: &JobView, style: Style) -> String {
         dash(&spec.name),
         style.ago(job.state_since_ms)
     );
-    for why in &job.why {
-        text += &format!("  {why}\n");
+    let room = style.columns.map_or(usize::MAX, |c| c.saturating_sub(2));
+    for line in job.why.iter().flat_map(|why| wrap(why, room)) {
+        text += &format!("  {line}\n");
     }
     if let Some(position) = job.position {
         text += &format!("  place {position} in the queue\n");
     }
-    let mut facts = Table::default();
+    let mut facts = Table::default().wrap_last();
     for (name, value) in facts_of(job, spec, style) {
         facts.row(vec![(format!("  {name}"), Tone::Faint), plain(value)]);
     }
@@ -166,7 +167,7 @@ fn attempts(attempts: &[AttemptView], style: Style) -> String {
     let heads = [
         "ATTEMPT", "NODE", "STATE", "STARTED", "RAN", "DEVICES", "END",
     ];
-    let mut table = Table::new(&heads).right(&[0]);
+    let mut table = Table::new(&heads).right(&[0]).wrap_last();
     for a in attempts {
         let until = a.ended_at_ms.unwrap_or(style.now_ms);
         let ran = a.started_at_ms.map(|s| span(until.saturating_sub(s)));

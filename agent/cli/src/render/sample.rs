@@ -9,6 +9,7 @@ pub(super) const NOW: u64 = 1_795_000_000_000;
 pub(super) const STYLE: Style = Style {
     colour: false,
     now_ms: NOW,
+    columns: None,
 };
 const GIB: u64 = 1 << 30;
 

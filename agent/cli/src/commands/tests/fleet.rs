@@ -83,6 +83,7 @@ pub(super) async fn serving_logs(script: Vec<Script>, no_logs: Option<Refusal>) 
             style: Style {
                 colour: false,
                 now_ms: 0,
+                columns: None,
             },
         },
         log_reads,
