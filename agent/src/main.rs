@@ -2,7 +2,7 @@
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use gpuloom_cli::{Command, ENVIRONMENT_HELP, EXIT_CODES_HELP, Globals};
-use gpuloom_store::{OpenOptions, SqliteStore, Store as _};
+use gpuloom_store::SqliteStore;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ enum Everything {
     People(Command),
     /// Run a lead or a node until SIGTERM
     Agent(AgentArgs),
-    /// Look after a lead's store while the lead is stopped
+    /// Look after a lead's store: back it up, check it, restore it
     Store {
         #[command(subcommand)]
         what: StoreWhat,
@@ -60,7 +60,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum StoreWhat {
-    /// Write a consistent copy to a new file
+    /// Write a consistent, checked copy to a new file; the lead may run meanwhile
     Backup {
         /// The store, e.g. <data_dir>/store.db
         #[arg(long, value_name = "FILE")]
@@ -69,13 +69,13 @@ enum StoreWhat {
         #[arg(value_name = "COPY")]
         to: PathBuf,
     },
-    /// Compare everything with its checksums
+    /// Compare everything with its checksums; the lead must be stopped (a backup is checked too)
     Check {
         /// The store, e.g. <data_dir>/store.db
         #[arg(long, value_name = "FILE")]
         path: PathBuf,
     },
-    /// Put a backup in the store's place; what was there is kept beside it
+    /// Put a backup in the store's place, the lead stopped; what was there is kept beside it
     Restore {
         /// The backup
         #[arg(value_name = "BACKUP")]
@@ -97,6 +97,10 @@ fn main() -> ExitCode {
         Some("shim") => {
             let rest: Vec<OsString> = args.collect();
             return gpuloom_agent::launch::shim_main(&rest);
+        }
+        Some("jobs-holder") => {
+            let rest: Vec<OsString> = args.collect();
+            return gpuloom_agent::launch::holder_main(&rest);
         }
         _ => {}
     }
@@ -159,11 +163,9 @@ fn logging(format: LogFormat) {
 fn store(what: StoreWhat) -> anyhow::Result<()> {
     match what {
         StoreWhat::Backup { path, to } => {
-            anyhow::ensure!(path.exists(), "there is no store at {}", path.display());
-            let store = SqliteStore::open(&path, OpenOptions::default())?;
-            let revision = runtime()?.block_on(store.backup(&to))?;
+            let revision = SqliteStore::backup_file(&path, &to)?;
             println!(
-                "{} holds revision {revision} of {}",
+                "{} is sound and holds revision {revision} of {}",
                 to.display(),
                 path.display()
             );

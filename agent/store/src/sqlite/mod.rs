@@ -200,6 +200,19 @@ impl SqliteStore {
         schema::check_file(path, acked.revision())
     }
 
+    /// Writes a consistent copy of the store at `path` to the new file `to`, compares the copy with its checksums,
+    /// and returns its revision. The store may be in use: the agent goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when `path` is missing or something is at `to`, [`StoreError::Corrupt`] when the copy is
+    /// not sound (there is none then), [`StoreError::TooNew`].
+    pub fn backup_file(path: &Path, to: &Path) -> Result<Revision, StoreError> {
+        files::must_exist(path)?;
+        // Read before the copy is made: what was acknowledged by then must be in it.
+        let acked = files::Acked::open(path)?;
+        schema::copy_checked(path, to, acked.revision())
+    }
+
     /// Puts a copy of `backup` in the place of the store at `path`; what was there is kept as
     /// `<path>.replaced-<n>` and its new name returned. Leases of the backup start anew.
     ///

@@ -1,6 +1,7 @@
 //! Opening a database: settings, schema versions, and the proof that nothing is missing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -43,6 +44,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
      ALTER TABLE head ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
      UPDATE head SET oldest = revision + 1;",
 ];
+
+/// How long a connection waits for another one.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// The version this code writes.
 pub(super) fn newest() -> u32 {
@@ -160,7 +164,7 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "cell_size_check", "ON")?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
     db.pragma_update(None, "wal_autocheckpoint", 1000)?;
-    db.busy_timeout(std::time::Duration::from_secs(5))
+    db.busy_timeout(BUSY)
 }
 
 /// The file's schema version; 0 for an empty file.
@@ -218,17 +222,47 @@ fn copy_aside(db: &Connection, path: &Path, version: u32) -> Result<(), StoreErr
 
 /// A compact, consistent copy at a path where nothing is yet.
 pub(super) fn vacuum_into(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    copied(db, path, |_| Ok(()))
+}
+
+/// A copy of a file that an agent may have open: WAL gives a second reader one moment of it, and
+/// this one writes nothing, not even at its end.
+pub(super) fn copy_checked(
+    path: &Path,
+    to: &Path,
+    acked: Option<Revision>,
+) -> Result<Revision, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|e| failed(path, "open", e))?;
+    checkpoint_on_close(path, &db, false)?;
+    db.busy_timeout(BUSY)
+        .map_err(|e| failed(path, "configure", e))?;
+    version(path, &db)?;
+    copied(&db, to, |copy| {
+        let report = check_file(copy, acked)?;
+        refuse_unsound(path, &report.problems)?;
+        Ok(report.revision)
+    })
+}
+
+fn copied<T>(
+    db: &Connection,
+    path: &Path,
+    sound: impl FnOnce(&Path) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let temporary = files::beside(path, ".part");
     files::remove_if_there(&temporary)?;
     let name = temporary.to_string_lossy();
-    db.execute("VACUUM INTO ?1", params![name])
-        .map_err(|e| failed(path, "back up to", e))?;
-    restrict(&temporary)?;
-    let published = files::publish(&temporary, path);
-    if published.is_err() {
+    let made = db
+        .execute("VACUUM INTO ?1", params![name])
+        .map_err(|e| failed(path, "back up to", e))
+        .and_then(|_| restrict(&temporary))
+        .and_then(|()| sound(&temporary))
+        .and_then(|found| files::publish(&temporary, path).map(|()| found));
+    if made.is_err() {
         files::remove_if_there(&temporary)?;
     }
-    published
+    made
 }
 
 /// The file is the owner's alone: it may hold hashes of tokens.

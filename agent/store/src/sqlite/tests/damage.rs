@@ -239,6 +239,40 @@ async fn a_backup_restores_what_was_there() {
 }
 
 #[tokio::test]
+async fn a_store_in_use_is_backed_up_and_a_damaged_one_leaves_no_copy() {
+    let f = files();
+    filled(&f.path).await;
+    let store = open(&f.path).expect("open");
+    let revision = put(&store, "/last", "only in the log").await;
+    let expected = all(&store).await;
+    let backup = f.dir.path().join("backup.db");
+    let copied = SqliteStore::backup_file(&f.path, &backup).expect("a copy");
+    assert_eq!(copied, revision);
+    let again = SqliteStore::backup_file(&f.path, &backup);
+    assert!(matches!(again, Err(StoreError::Io { .. })), "{again:?}");
+    assert!(put(&store, "/after", "the store goes on").await > revision);
+    drop(store);
+    assert_eq!(all(&open(&backup).expect("sound")).await, expected);
+
+    let mut bytes = std::fs::read(&f.path).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xff);
+    std::fs::write(&f.path, &bytes).expect("write");
+    let names = || {
+        let entries = std::fs::read_dir(f.dir.path()).expect("a directory");
+        entries
+            .map(|e| e.expect("an entry").file_name())
+            .filter(|n| n.to_string_lossy().starts_with("other"))
+            .collect::<Vec<_>>()
+    };
+    let refused = SqliteStore::backup_file(&f.path, &f.dir.path().join("other.db"));
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(names(), Vec::<std::ffi::OsString>::new());
+    let missing = SqliteStore::backup_file(&f.dir.path().join("none.db"), &backup);
+    assert!(matches!(missing, Err(StoreError::Io { .. })), "{missing:?}");
+}
+
+#[tokio::test]
 async fn a_damaged_backup_is_not_restored() {
     let f = files();
     filled(&f.path).await;
