@@ -97,8 +97,13 @@ fn last_end(record: &JobRecord) -> Option<String> {
     Some(format!("attempt {made} on {} {how}", attempt.node))
 }
 
-/// A node with its devices, what is held of them and what they said last.
-pub(crate) fn node(state: &State, id: &NodeId) -> Option<proto::NodeView> {
+/// A node with its devices, what is held of them and what they said last. A tenant sees that
+/// others hold something, and not which of their attempts or processes.
+pub(crate) fn node(
+    state: &State,
+    id: &NodeId,
+    only: Option<&TenantName>,
+) -> Option<proto::NodeView> {
     let record = state.nodes.get(id)?;
     let live = state.live.get(id);
     let (node_state, reason) = state.node_state(id);
@@ -119,20 +124,29 @@ pub(crate) fn node(state: &State, id: &NodeId) -> Option<proto::NodeView> {
         let held = state.held_on(&device.id);
         shown.share_held_milli = held.share.0;
         shown.memory_held_bytes = held.memory.0;
-        shown.attempts = held.attempts.iter().map(AttemptId::to_string).collect();
+        let attempts = held.attempts.iter().filter(|a| is_of(state, a.job, only));
+        shown.attempts = attempts.map(AttemptId::to_string).collect();
         if let Some((health, why)) = live.and_then(|l| l.health.get(&device.id)) {
             shown.health = device_health_word(*health).to_owned();
             shown.health_reason.clone_from(why);
         }
         let newest = live.and_then(|l| l.histories.of(&device.id)?.newest());
-        shown.reading = newest.map(reading);
+        shown.reading = newest.map(|r| reading(r, only));
     }
     Some(view)
 }
 
-/// A reading on the wire; processes are known to their node alone.
-pub(crate) fn reading(r: &Reading) -> proto::Reading {
-    let processes = r.processes.iter().flatten();
+/// Whether a caller may know the job: the admin knows all, a tenant its own.
+fn is_of(state: &State, job: JobId, only: Option<&TenantName>) -> bool {
+    only.is_none_or(|t| {
+        let record = state.jobs.get(&job);
+        record.is_some_and(|r| r.job.spec.tenant == *t)
+    })
+}
+
+/// A reading on the wire. Whose a process is its node alone knows: a tenant is told of none.
+pub(crate) fn reading(r: &Reading, only: Option<&TenantName>) -> proto::Reading {
+    let processes = r.processes.iter().flatten().filter(|_| only.is_none());
     proto::Reading {
         device: r.device.to_string(),
         at_ms: r.at.0,
@@ -155,13 +169,17 @@ pub(crate) fn reading(r: &Reading) -> proto::Reading {
     }
 }
 
-/// Every node of a pool, or of all.
-pub(crate) fn nodes(state: &State, pool: Option<&PoolName>) -> Vec<proto::NodeView> {
+/// Every node of a pool, or of all, as [`node`] shows them.
+pub(crate) fn nodes(
+    state: &State,
+    pool: Option<&PoolName>,
+    only: Option<&TenantName>,
+) -> Vec<proto::NodeView> {
     let shown = state
         .nodes
         .values()
         .filter(|n| pool.is_none_or(|p| n.pool == *p));
-    shown.filter_map(|n| node(state, &n.id)).collect()
+    shown.filter_map(|n| node(state, &n.id, only)).collect()
 }
 
 /// A pool as its watchers see it; one that is not there is gone.
@@ -256,7 +274,7 @@ pub(crate) fn top(state: &State, only: Option<&TenantName>, now: Millis) -> prot
             .map(|f| f.name.clone())
             .unwrap_or_default(),
         at_ms: now.0,
-        nodes: nodes(state, None),
+        nodes: nodes(state, None, only),
         jobs_pending: state.pending.len() as u64,
         jobs_active: state.active.len() as u64,
         gpus_total: devices.clone().count() as u64,
@@ -277,10 +295,7 @@ pub(crate) fn queue(
     only: Option<&TenantName>,
     limit: usize,
 ) -> proto::ListQueueReply {
-    let mine = |id: &&JobId| {
-        let record = state.jobs.get(id);
-        record.is_some_and(|r| only.is_none_or(|t| r.job.spec.tenant == *t))
-    };
+    let mine = |id: &&JobId| is_of(state, **id, only);
     let mut pending: Vec<JobId> = state.pending.iter().filter(mine).copied().collect();
     let place = |id: &JobId| state.reasons.get(id).map_or(u64::MAX, |(place, _)| *place);
     pending.sort_by_key(|id| (place(id), *id));

@@ -369,10 +369,11 @@ impl Fleet for FleetService {
         &self,
         request: Request<proto::ListNodesRequest>,
     ) -> Answer<proto::ListNodesReply> {
+        let tenant = Identity::of(&request).tenant().cloned();
         let pool: Option<PoolName> = optional("pool", &request.into_inner().pool)?;
         let nodes = self
             .core
-            .read(move |s, _| view::nodes(s, pool.as_ref()))
+            .read(move |s, _| view::nodes(s, pool.as_ref(), tenant.as_ref()))
             .await?;
         Ok(Response::new(proto::ListNodesReply { nodes }))
     }
@@ -419,6 +420,7 @@ impl Fleet for FleetService {
         &self,
         request: Request<proto::GetHistoryRequest>,
     ) -> Answer<proto::GetHistoryReply> {
+        let tenant = Identity::of(&request).tenant().cloned();
         let r = request.into_inner();
         let device: DeviceId = id("device", &r.device)?;
         let most = if r.limit == 0 {
@@ -435,7 +437,10 @@ impl Fleet for FleetService {
             let history = s.live.values().find_map(|l| l.histories.of(&device));
             let readings = history.map(|h| {
                 let skip = h.len().saturating_sub(most);
-                h.iter().skip(skip).map(view::reading).collect::<Vec<_>>()
+                let newest = h.iter().skip(skip);
+                newest
+                    .map(|r| view::reading(r, tenant.as_ref()))
+                    .collect::<Vec<_>>()
             });
             (known || readings.is_some()).then(|| proto::GetHistoryReply {
                 readings: readings.unwrap_or_default(),

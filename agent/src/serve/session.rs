@@ -19,6 +19,11 @@ use tonic::{Request, Response, Status, Streaming};
 const MAX_DEVICES: usize = gpuloom_fleet::MAX_GPUS_PER_NODE as usize;
 /// Capabilities believed of one report.
 const MAX_CAPABILITIES: usize = 64;
+/// Bytes believed of an id, a version, an address or another word of a report.
+const MAX_WORD_BYTES: usize = 256;
+/// Bytes believed of a sentence of a report. What is stored of a node or a job has to fit into a
+/// record of the store: the lead ends when one does not.
+const MAX_TEXT_BYTES: usize = 2_048;
 
 /// What the lead serves to nodes.
 #[derive(Debug, Clone)]
@@ -108,6 +113,12 @@ fn read(report: proto::NodeReport) -> NodeSaid {
         .into_iter()
         .take(MAX_DEVICES)
         .filter_map(|d| Device::try_from(d).map_err(left_out).ok())
+        .map(|d| Device {
+            product: cut(d.product, MAX_WORD_BYTES),
+            compute_capability: d.compute_capability.map(|c| cut(c, MAX_WORD_BYTES)),
+            pci: d.pci.map(|p| cut(p, MAX_WORD_BYTES)),
+            ..d
+        })
         .collect();
     let mut foreign: BTreeMap<DeviceId, Bytes> = BTreeMap::new();
     let mut readings = Vec::new();
@@ -125,11 +136,11 @@ fn read(report: proto::NodeReport) -> NodeSaid {
         readings.push(reading(device, r));
     }
     NodeSaid {
-        boot_id: report.boot_id,
-        agent_version: report.agent_version,
-        endpoint: report.endpoint,
+        boot_id: cut(report.boot_id, MAX_WORD_BYTES),
+        agent_version: cut(report.agent_version, MAX_WORD_BYTES),
+        endpoint: cut(report.endpoint, MAX_WORD_BYTES),
         simulated: report.backend == "simulated",
-        driver_problem: report.driver_problem,
+        driver_problem: cut(report.driver_problem, MAX_TEXT_BYTES),
         devices,
         readings,
         foreign,
@@ -138,8 +149,45 @@ fn read(report: proto::NodeReport) -> NodeSaid {
             .capabilities
             .into_iter()
             .take(MAX_CAPABILITIES)
+            .map(|(key, value)| (cut(key, MAX_WORD_BYTES), cut(value, MAX_TEXT_BYTES)))
             .collect(),
-        health: report.health.into_iter().filter_map(health).collect(),
+        health: report
+            .health
+            .into_iter()
+            .take(MAX_DEVICES)
+            .filter_map(health)
+            .collect(),
+    }
+}
+
+/// The first `most` bytes of `text`, less what would split a character.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+    text
+}
+
+/// As [`cut`], of what a cause says.
+fn cut_stop(cause: StopCause) -> StopCause {
+    match cause {
+        StopCause::Cancelled { by } => StopCause::Cancelled {
+            by: cut(by, MAX_WORD_BYTES),
+        },
+        other => other,
+    }
+}
+
+fn cut_end(cause: EndCause) -> EndCause {
+    match cause {
+        EndCause::Stopped { why } => EndCause::Stopped { why: cut_stop(why) },
+        EndCause::LaunchFailed { message } => EndCause::LaunchFailed {
+            message: cut(message, MAX_TEXT_BYTES),
+        },
+        EndCause::Lost { message } => EndCause::Lost {
+            message: cut(message, MAX_TEXT_BYTES),
+        },
+        EndCause::Exited => EndCause::Exited,
     }
 }
 
@@ -174,11 +222,13 @@ fn reading(device: DeviceId, r: proto::Reading) -> Reading {
 fn health(h: proto::HealthReport) -> Option<(DeviceId, (DeviceHealth, String))> {
     let device = DeviceId::new(h.device).ok()?;
     let health = match h.health.as_str() {
+        "healthy" => DeviceHealth::Healthy,
         "degraded" => DeviceHealth::Degraded,
         "failed" => DeviceHealth::Failed,
-        _ => DeviceHealth::Healthy,
+        // A word of a later gpuloom: nothing is given on a device of which it is not known to be well.
+        _ => DeviceHealth::Failed,
     };
-    Some((device, (health, h.reason)))
+    Some((device, (health, cut(h.reason, MAX_TEXT_BYTES))))
 }
 
 fn attempt(a: proto::AttemptReport) -> Option<AttemptSaid> {

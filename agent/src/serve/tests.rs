@@ -178,6 +178,14 @@ impl Lead {
 
     /// The pool's one instance joins and speaks: what it is told to run succeeds at once.
     async fn node(&self) -> NodeId {
+        let (id, client) = self.joined().await;
+        tokio::spawn(speak(client));
+        self.pool_until(|v| v.ready > 0).await;
+        id
+    }
+
+    /// Watches the pool until it is as wanted.
+    async fn pool_until(&self, wanted: impl Fn(&proto::PoolView) -> bool) {
         let pool = PoolName::new("t4").expect("a name");
         let mut seen = self
             .admin()
@@ -185,14 +193,12 @@ impl Lead {
             .watch_pool(&pool)
             .await
             .expect("a stream");
-        while seen
-            .next()
-            .await
-            .expect("alive")
-            .expect("a view")
-            .provisioned
-            < 1
-        {}
+        while !wanted(&seen.next().await.expect("alive").expect("a view")) {}
+    }
+
+    /// The pool's one instance joins.
+    async fn joined(&self) -> (NodeId, Client) {
+        self.pool_until(|v| v.provisioned > 0).await;
         let instance = self.cloud.truth().remove(0);
         let id = NodeId::new(instance.id.as_str()).expect("an id");
         let token = self.token(proto::create_token_request::Purpose::Join).await;
@@ -214,9 +220,7 @@ impl Lead {
             "a token is good for one key"
         );
         let client = self.connect(Credential::Certificate(joined.identity)).await;
-        tokio::spawn(speak(client));
-        while seen.next().await.expect("alive").expect("a view").ready < 1 {}
-        id
+        (id, client)
     }
 }
 
@@ -390,6 +394,88 @@ async fn its_own_only(b: &Client, theirs: JobId, own: JobId) {
     assert_eq!(code(b.history("GPU-none", 0).await), NotFound);
     let tenants = b.list_objects(Some(Kind::Tenant)).await.expect("a list");
     assert!(tenants.len() == 1 && tenants[0].object.name() == "b");
+}
+
+/// A node that runs all it is told to, and sees a process on its GPU.
+async fn busy(client: Client) {
+    let (tx, rx) = mpsc::channel(4);
+    tx.send(report(Vec::new())).await.expect("room");
+    let mut orders = client
+        .session(ReceiverStream::new(rx))
+        .await
+        .expect("orders");
+    tokio::spawn(async move {
+        while let Ok(Some(order)) = orders.next().await {
+            let runs = |a: &proto::AttemptOrder| proto::AttemptReport {
+                attempt: a.attempt.clone(),
+                state: "running".to_owned(),
+                started_at_ms: Some(1),
+                ..proto::AttemptReport::default()
+            };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let mut said = report(order.attempts.iter().map(runs).collect());
+            said.readings = vec![proto::Reading {
+                device: "GPU-1".to_owned(),
+                at_ms: u64::try_from(now.expect("after 1970").as_millis()).expect("small"),
+                processes: vec![proto::ProcessUse {
+                    pid: 4242,
+                    ..proto::ProcessUse::default()
+                }],
+                ..proto::Reading::default()
+            }];
+            if tx.send(said).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_tenant_sees_that_a_gpu_is_held_and_not_by_whose_attempts_or_processes() {
+    let story = async {
+        let lead = Lead::start().await;
+        let (_, client) = lead.joined().await;
+        busy(client).await;
+        let admin = lead.admin().await;
+        let job = admin.submit(&spec("a"), "r1").await.expect("accepted")[0];
+        let device = async |client: &Client| {
+            let nodes = client.nodes(None).await.expect("a list");
+            nodes.into_iter().flat_map(|n| n.devices).next()
+        };
+        let processes = |d: &proto::DeviceView| d.reading.as_ref().map(|r| r.processes.len());
+        // The node's orders, and with them its reports, follow each change and each tick.
+        let seen = loop {
+            match device(&admin).await {
+                Some(d) if processes(&d) == Some(1) && !d.attempts.is_empty() => break d,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(seen.attempts, [format!("{job}#1")]);
+        let token = lead
+            .token(proto::create_token_request::Purpose::Submit)
+            .await;
+        let b = lead.connect(Credential::Token(token)).await;
+        let top = b.top().await.expect("a view");
+        let in_top = top.nodes.into_iter().flat_map(|n| n.devices).next();
+        for shown in [device(&b).await, in_top] {
+            let shown = shown.expect("the GPU");
+            assert_eq!((shown.share_held_milli, processes(&shown)), (1000, Some(0)));
+            assert_eq!(shown.attempts, Vec::<String>::new());
+        }
+        let of = |reply: proto::GetHistoryReply| {
+            reply
+                .readings
+                .iter()
+                .map(|r| r.processes.len())
+                .sum::<usize>()
+        };
+        assert!(of(admin.history("GPU-1", 0).await.expect("readings")) > 0);
+        assert_eq!(of(b.history("GPU-1", 0).await.expect("readings")), 0);
+        lead.stop.cancel();
+    };
+    tokio::time::timeout(PATIENCE, story)
+        .await
+        .expect("in time");
 }
 
 /// Calls that are the admin's.
