@@ -14,7 +14,9 @@ fn schema() -> Schema {
     Schema::new(0)
         .description(
             "How urgent the jobs of a class are. The classes `urgent` (1000, preempts), `normal` (0) and \
-             `background` (-1000) exist without being declared; declaring one overrides it, destroying it restores it.",
+             `background` (-1000) exist without being declared; declaring one overrides it, destroying it restores it. Jobs of any other \
+             class that is destroyed go on as jobs of value 0, like those of `normal`: waiting ones keep their \
+             place among those, running ones keep their GPUs.",
         )
         .attribute(
             Attribute::number("value")
