@@ -2,6 +2,7 @@
 
 mod bench;
 mod docs;
+mod package;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -23,6 +24,15 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Build a release: the provider's zip, manifest and checksums, and the agent's archive.
+    Package {
+        /// Where to; must be empty or missing.
+        #[arg(long)]
+        out: PathBuf,
+        /// The release's tag; refused when it is not the version that is built.
+        #[arg(long)]
+        tag: Option<String>,
+    },
     /// Measure: figure, goal, peer and ratio side by side; exit 1 when a goal is missed.
     Bench {
         /// One benchmark by name; all of them without one.
@@ -36,6 +46,9 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Docs { check } => docs::run(&root(), check),
+        Chore::Package { out, tag } => tag
+            .map_or(Ok(()), |tag| package::check_tag(&tag))
+            .and_then(|()| package::run(&root(), &out)),
         Chore::Bench { name, json } => bench::run(name.as_deref(), json),
     };
     match done {

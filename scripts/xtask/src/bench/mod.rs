@@ -7,6 +7,8 @@ mod kill;
 mod plan;
 mod start;
 
+pub(crate) use build::release as release_binaries;
+
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::process::ExitCode;
