@@ -1,6 +1,6 @@
 //! One implementation for every object that is declared to the lead and has no machines of its own.
 
-use gpuloom_api::CallError;
+use gpuloom_api::{CallError, Refusal, RefusalCode};
 use gpuloom_cloud::failpoint;
 use gpuloom_fleet::Kind;
 use tfplug::{
@@ -49,30 +49,67 @@ pub(super) fn connection(value: &Value) -> Result<Connection, Diagnostics> {
     Ok(Connection::read(&value.view().attr("fleet"))?)
 }
 
-/// Declares the object of `planned` and returns its generation; 0 expects that it does not exist.
+/// Declares the object of `ctx.planned`, which is to be new, and returns its generation. The rest of one
+/// that is still going away is waited for, as long as a creation may take.
+pub(super) async fn declare_new(
+    ctx: &ApplyCtx,
+    settings: &Settings,
+    lead: &Lead,
+    kind: Kind,
+) -> Result<u64, Diagnostics> {
+    let give_up = tokio::time::Instant::now() + ctx.timeout(Op::Create);
+    loop {
+        let error = match told(settings, lead, kind, &ctx.planned, 0).await {
+            Ok(generation) => return Ok(generation),
+            Err(error) => error,
+        };
+        let going = error
+            .refusal()
+            .is_some_and(|r| r.code == RefusalCode::InUse);
+        if !going || ctx.is_cancelled() || tokio::time::Instant::now() >= give_up {
+            return Err(cannot_declare("create", kind, &ctx.planned, &error));
+        }
+        tokio::select! {
+            () = ctx.cancel.cancelled() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Declares the object of `planned` over the generation that stands and returns the new one.
 pub(super) async fn declare(
     settings: &Settings,
     lead: &Lead,
     kind: Kind,
     planned: &Value,
-    expected: u64,
+    stands: u64,
 ) -> Result<u64, Diagnostics> {
-    let doing = if expected == 0 { "create" } else { "change" };
-    let object = convert::object(kind, planned).map_err(|p| convert::diagnostics(&p))?;
+    told(settings, lead, kind, planned, stands)
+        .await
+        .map_err(|error| cannot_declare("change", kind, planned, &error))
+}
+
+fn cannot_declare(doing: &str, kind: Kind, planned: &Value, error: &CallError) -> Diagnostics {
+    let import = import::hint(kind, planned);
+    let tried = format!("Cannot {doing} {}", what(kind, planned));
+    say::failed(&tried, error, import.as_deref())
+}
+
+async fn told(
+    settings: &Settings,
+    lead: &Lead,
+    kind: Kind,
+    planned: &Value,
+    expected: u64,
+) -> Result<u64, CallError> {
+    let object = convert::object(kind, planned)
+        .map_err(|p| CallError::Refused(Refusal::invalid(&what(kind, planned), p)))?;
     failpoint::hit("provider.declare.before");
     let reply = lead
         .declare(&object, &settings.owner, &settings.session, expected)
         .await;
     failpoint::hit("provider.declare.after");
-    let reply = reply.map_err(|error| {
-        let import = import::hint(kind, planned);
-        say::failed(
-            &format!("Cannot {doing} {}", what(kind, planned)),
-            &error,
-            import.as_deref(),
-        )
-    })?;
-    Ok(reply.generation)
+    Ok(reply?.generation)
 }
 
 /// The generation in a stored object; 0 where none is known.
@@ -141,7 +178,7 @@ impl Resource for Declared {
     async fn create(&self, ctx: &mut ApplyCtx) -> Result<(), Diagnostics> {
         let settings = ctx.data::<Settings>()?;
         let lead = settings.lead(&connection(&ctx.planned)?).await?;
-        let generation = declare(&settings, &lead, self.kind, &ctx.planned, 0).await?;
+        let generation = declare_new(ctx, &settings, &lead, self.kind).await?;
         ctx.save(ctx.planned.clone().with("generation", generation));
         Ok(())
     }

@@ -11,7 +11,9 @@ use tfplug::{
 };
 
 use super::attributes::{identity_of_object, object_identity};
-use super::declared::{connection, declare, generation, keep, plan_wording, validate, what};
+use super::declared::{
+    connection, declare, declare_new, generation, keep, plan_wording, validate, what,
+};
 use crate::configure::Settings;
 use crate::convert::{self, Connection, phase_word};
 use crate::lead::{Lead, Unreachable, is_silence};
@@ -179,7 +181,7 @@ fn spec(value: &Value) -> Result<PoolSpec, Diagnostics> {
 async fn create(ctx: &mut ApplyCtx, settings: &Settings, lead: &Lead) -> Result<(), Diagnostics> {
     let spec = spec(&ctx.planned)?;
     ctx.set_private(FLEET_NAME, lead.fleet_name());
-    let generation = declare(settings, lead, KIND, &ctx.planned, 0).await?;
+    let generation = declare_new(ctx, settings, lead, KIND).await?;
     let mut state = ctx.planned.clone();
     state.set("generation", generation);
     put_view(
