@@ -24,9 +24,11 @@ impl State {
         if next > self.next_launch {
             draft.put(Piece::NextLaunch(next));
         }
+        // The number is stored no later than the records that use it; those may be more than one transaction takes.
         for record in records {
             if self.launches.get(&record.id) != Some(record) {
                 draft.put(Piece::Launch(record.clone()));
+                draft.next_part();
             }
         }
         draft.finish()

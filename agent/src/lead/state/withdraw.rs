@@ -78,14 +78,17 @@ impl State {
                 },
             ));
         }
-        draft.put(Piece::NoObject(kind, name.to_owned()));
         if kind == Kind::Tenant {
-            // A later tenant of the same name must not inherit them.
+            // A later tenant of the same name must not inherit them: they go first, each by itself,
+            // since there may be more than one transaction takes.
             let theirs = |t: &&TokenRecord| matches!(&t.purpose, TokenPurpose::Submit { tenant } if tenant.as_str() == name);
             for token in self.tokens.values().filter(theirs) {
+                draft.next_part();
                 draft.put(Piece::NoToken(token.hash.clone()));
             }
+            draft.next_part();
         }
+        draft.put(Piece::NoObject(kind, name.to_owned()));
         draft.event(EventKind::Withdrawn {
             kind,
             name: name.to_owned(),
@@ -242,13 +245,16 @@ impl State {
     }
 
     fn end_pool(&self, draft: &mut Draft<'_>, pool: &PoolName, by: &str) {
+        // Each by itself: a pool of machines that exist has more nodes than one transaction takes.
         for node in self.nodes.values().filter(|n| n.pool == *pool) {
+            draft.next_part();
             draft.put(Piece::NoNode(node.id.clone()));
             draft.event(EventKind::NodeLeft {
                 node: node.id.clone(),
                 pool: pool.clone(),
             });
         }
+        draft.next_part();
         draft.put(Piece::NoObject(Kind::Pool, pool.to_string()));
         draft.put(Piece::NoPool(pool.clone()));
         draft.event(EventKind::Withdrawn {

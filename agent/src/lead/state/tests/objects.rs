@@ -357,3 +357,47 @@ fn a_join_token_lets_one_node_in_and_the_same_one_again() {
         );
     }
 }
+
+#[test]
+fn what_belongs_to_an_object_may_be_more_than_one_transaction_takes() {
+    let mut w = World::small();
+    for n in 0..200 {
+        let new = NewToken {
+            hash: format!("{n:064}"),
+            purpose: crate::lead::record::TokenPurpose::Submit {
+                tenant: tenant("a"),
+            },
+            ttl_s: 3_600,
+            label: String::new(),
+        };
+        let (change, _) = w.state.create_token(&new, w.now).expect("a token");
+        w.absorb(change);
+    }
+    assert!(w.withdraw(Kind::Tenant, "a").expect("unused").gone);
+    assert!(w.state.tokens.is_empty());
+
+    let existing = PoolSpec {
+        place: PoolPlace::Existing,
+        ..pool("here")
+    };
+    w.declare(Object::Pool(existing), 0).expect("a pool");
+    for n in 0..200 {
+        w.add_node(&format!("m{n}"), "here");
+    }
+    assert!(w.withdraw(Kind::Pool, "here").expect("idle").gone);
+    assert_eq!(w.state.nodes.len(), 2);
+
+    let record = |n: u64| LaunchRecord {
+        id: LaunchId(n),
+        pool: pool_name("t4"),
+        attempt: 1,
+        offering: gpuloom_cloud::Offering("local/T4x2".to_owned()),
+        token: gpuloom_cloud::Token::of("x", LaunchId(n), 1),
+        state: gpuloom_cloud::LaunchState::Sent,
+        at: w.now,
+    };
+    let found: Vec<_> = (1..=200).map(record).collect();
+    let change = w.state.store_launches(&found);
+    w.absorb(change);
+    assert_eq!((w.state.launches.len(), w.state.next_launch), (200, 201));
+}
