@@ -234,14 +234,16 @@ fn health(h: proto::HealthReport) -> Option<(DeviceId, (DeviceHealth, String))> 
 fn attempt(a: proto::AttemptReport) -> Option<AttemptSaid> {
     let id = a.attempt.parse().ok()?;
     let since = a.started_at_ms.map(Millis);
-    let phase = match a.state.as_str() {
-        "starting" => SaidPhase::Starting,
-        "running" => SaidPhase::Running { since: since? },
-        "stopping" => SaidPhase::Stopping {
+    let phase = match (a.state.as_str(), since) {
+        ("starting", _) => SaidPhase::Starting,
+        ("running", Some(since)) => SaidPhase::Running { since },
+        ("stopping", _) => SaidPhase::Stopping {
             since,
-            cause: serde_json::from_str::<StopCause>(&a.cause_json).ok(),
+            cause: serde_json::from_str::<StopCause>(&a.cause_json)
+                .ok()
+                .map(cut_stop),
         },
-        "ended" => SaidPhase::Ended(AttemptEnd {
+        ("ended", _) => SaidPhase::Ended(AttemptEnd {
             started_at: since,
             ended_at: Millis(a.ended_at_ms?),
             exit: match (a.exit_code, a.signal) {
@@ -249,15 +251,17 @@ fn attempt(a: proto::AttemptReport) -> Option<AttemptSaid> {
                 (None, Some(signal)) => Some(Exit::Signal(signal)),
                 (None, None) => None,
             },
-            cause: serde_json::from_str::<EndCause>(&a.cause_json).unwrap_or_else(|_| {
-                EndCause::Lost {
+            cause: serde_json::from_str::<EndCause>(&a.cause_json).map_or_else(
+                |_| EndCause::Lost {
                     message: "its node did not say how it ended".to_owned(),
-                }
-            }),
+                },
+                cut_end,
+            ),
         }),
-        other => {
+        // It is there, whatever it does: left out, it would count as lost and be started again elsewhere.
+        (other, _) => {
             tracing::warn!(attempt = %a.attempt, state = other, "an attempt's state is unknown");
-            return None;
+            SaidPhase::Starting
         }
     };
     Some(AttemptSaid {
@@ -265,4 +269,70 @@ fn attempt(a: proto::AttemptReport) -> Option<AttemptSaid> {
         phase,
         memory_used: a.memory_used_bytes.map(Bytes),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(state: &str, started_at_ms: Option<u64>, cause_json: &str) -> Option<SaidPhase> {
+        let report = proto::AttemptReport {
+            attempt: "1#1".to_owned(),
+            state: state.to_owned(),
+            started_at_ms,
+            ended_at_ms: Some(9),
+            cause_json: cause_json.to_owned(),
+            ..proto::AttemptReport::default()
+        };
+        attempt(report).map(|a| a.phase)
+    }
+
+    #[test]
+    fn an_attempt_that_does_something_unknown_is_there_all_the_same() {
+        assert_eq!(said("checkpointing", None, ""), Some(SaidPhase::Starting));
+        assert_eq!(said("running", None, ""), Some(SaidPhase::Starting));
+        let since = Millis(7);
+        assert_eq!(
+            said("running", Some(7), ""),
+            Some(SaidPhase::Running { since })
+        );
+    }
+
+    #[test]
+    fn what_a_node_says_is_cut_to_what_a_record_holds() {
+        let long = "é".repeat(1 << 20);
+        let cause = EndCause::LaunchFailed {
+            message: long.clone(),
+        };
+        let cause = serde_json::to_string(&cause).expect("plain data");
+        let Some(SaidPhase::Ended(end)) = said("ended", None, &cause) else {
+            panic!("it has ended");
+        };
+        let EndCause::LaunchFailed { message } = end.cause else {
+            panic!("{:?}", end.cause);
+        };
+        assert_eq!(message.len(), MAX_TEXT_BYTES);
+        let report = proto::NodeReport {
+            endpoint: long.clone(),
+            driver_problem: long.clone(),
+            capabilities: (0..100).map(|n| (format!("{n}"), long.clone())).collect(),
+            ..proto::NodeReport::default()
+        };
+        let said = read(report);
+        let texts = said.capabilities.values().map(String::len).sum::<usize>();
+        assert!(texts <= MAX_CAPABILITIES * MAX_TEXT_BYTES);
+        assert!(said.endpoint.len() + said.driver_problem.len() < 4_096);
+    }
+
+    #[test]
+    fn a_device_of_unknown_health_is_given_to_nobody() {
+        let report = |word: &str| proto::HealthReport {
+            device: "g0".to_owned(),
+            health: word.to_owned(),
+            reason: String::new(),
+        };
+        let of = |word: &str| health(report(word)).map(|(_, (health, _))| health);
+        assert_eq!(of("healthy"), Some(DeviceHealth::Healthy));
+        assert_eq!(of("worn"), Some(DeviceHealth::Failed));
+    }
 }
