@@ -301,10 +301,7 @@ fn provisioner(
     Provisioner {
         core: core.clone(),
         cloud: Arc::new(LocalCloud::new(options)),
-        book: Arc::new(Book {
-            core: core.clone(),
-            template,
-        }),
+        book: Arc::new(Book::new(core.clone(), template)),
         fleet: config.fleet.clone(),
         fleet_id: fleet.id.clone(),
         no_gpus: inventory.problem.clone(),

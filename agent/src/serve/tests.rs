@@ -83,10 +83,7 @@ impl Lead {
         let provisioner = Provisioner {
             core: core.clone(),
             cloud: cloud.clone(),
-            book: Arc::new(Book {
-                core: core.clone(),
-                template,
-            }),
+            book: Arc::new(Book::new(core.clone(), template)),
             fleet,
             fleet_id: "f1".to_owned(),
             no_gpus: String::new(),
