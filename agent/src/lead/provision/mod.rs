@@ -12,7 +12,8 @@ use super::core::Core;
 use super::state::{PoolSeen, State};
 use autoscale::Autoscaler;
 use gpuloom_cloud::{
-    Cloud, Instance, InstanceState, Members, Outages, Outcome, Plan, Tags, carry_out, reconcile,
+    Cloud, Instance, InstanceState, Members, Outages, Outcome, Plan, Tags, Why, carry_out,
+    reconcile,
 };
 use gpuloom_fleet::{
     FleetName, InstanceId, Millis, NodeId, PoolName, PoolPlace, PoolSpec, Seconds,
@@ -245,8 +246,10 @@ impl Provisioner {
             .core
             .read(|s, _| s.on_node.keys().cloned().collect::<Vec<_>>())
             .await?;
-        plan.terminations
-            .retain(|t| busy.iter().all(|n| n.as_str() != t.instance.as_str()));
+        // One whose end was begun runs nothing for long: what the ledger still counts on it is lost with it.
+        plan.terminations.retain(|t| {
+            t.why == Why::Unfinished || busy.iter().all(|n| n.as_str() != t.instance.as_str())
+        });
         Ok(())
     }
 
@@ -290,7 +293,7 @@ impl Provisioner {
                 let finished = plan
                     .terminations
                     .iter()
-                    .any(|t| t.instance == instance && t.why == gpuloom_cloud::Why::Unfinished);
+                    .any(|t| t.instance == instance && t.why == Why::Unfinished);
                 *exists = exists.saturating_sub(u32::from(!finished));
                 if let Ok(node) = NodeId::new(instance.as_str()) {
                     self.gone(node, "its instance was terminated").await?;
