@@ -54,18 +54,20 @@ pub(crate) async fn load(store: &dyn Store, keep: Keep) -> Result<State, LoadErr
 }
 
 async fn load_events(store: &dyn Store, state: &mut State) -> Result<(), LoadError> {
-    let mut newest: VecDeque<Record> = VecDeque::new();
+    let mut newest: VecDeque<(u64, Record)> = VecDeque::new();
     let mut after: Option<String> = None;
     loop {
         let page = store.range("/events/", after.as_deref(), PAGE).await?;
         after = page.records.last().map(|r| r.key.clone());
         for record in page.records {
-            if let Some(first) = first_of(&record.key) {
-                state.event_batches.push_back(first);
-            }
-            newest.push_back(record);
-            // A batch holds at least one event.
-            if newest.len() > EVENTS_IN_MEMORY {
+            let Some(first) = first_of(&record.key) else {
+                continue;
+            };
+            state.event_batches.push_back(first);
+            newest.push_back((first, record));
+            // Numbers follow each other: without the oldest batch there are still enough.
+            let enough = |(second, _): &(u64, Record)| second + EVENTS_IN_MEMORY as u64 <= first;
+            while newest.get(1).is_some_and(enough) {
                 newest.pop_front();
             }
         }
@@ -73,7 +75,7 @@ async fn load_events(store: &dyn Store, state: &mut State) -> Result<(), LoadErr
             break;
         }
     }
-    for record in newest {
+    for (_, record) in newest {
         let batch: EventBatch = decode(&record.key, &record.value)?;
         for event in batch.events {
             state.absorb_event(event);

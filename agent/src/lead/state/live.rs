@@ -240,6 +240,10 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
     };
     let number = attempt.number;
     let old = attempt.state.clone();
+    let granted_at = attempt.granted_at;
+    // By the node's clock, which may be another time than ours: an attempt began after its grant
+    // and before it was said, or its walltime would be over before it began, or never.
+    let on_our_clock = |since: &Millis| Millis(since.0.max(granted_at.0).min(now.0));
     let new = match (&said.phase, &old) {
         (SaidPhase::Ended(end), _) => {
             draft.end_attempt(id, told_cause(end.clone(), &old), now);
@@ -247,7 +251,9 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
         }
         (SaidPhase::Starting, AttemptState::Granted) => AttemptState::Starting,
         (SaidPhase::Running { since }, AttemptState::Granted | AttemptState::Starting) => {
-            AttemptState::Running { since: *since }
+            AttemptState::Running {
+                since: on_our_clock(since),
+            }
         }
         // The node stops it on its own account: its walltime, its memory.
         (
@@ -258,7 +264,8 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
             s,
         ) if !matches!(s, AttemptState::Stopping { .. }) => {
             if let Some(since) = since {
-                set_state(draft, id, AttemptState::Running { since: *since });
+                let since = on_our_clock(since);
+                set_state(draft, id, AttemptState::Running { since });
             }
             draft.stop(id, cause, now);
             return;
@@ -274,7 +281,7 @@ fn note_attempt(draft: &mut Draft<'_>, id: JobId, said: &AttemptSaid, now: Milli
                 at,
             },
         ) => AttemptState::Stopping {
-            since: Some(*since),
+            since: Some(on_our_clock(since)),
             cause: cause.clone(),
             at: *at,
         },

@@ -25,13 +25,12 @@ pub(crate) struct Usage {
 
 /// What is held of one device.
 pub(super) fn held_on(state: &State, device: &DeviceId) -> Held {
-    let node = state
-        .nodes
-        .values()
-        .find(|n| n.devices.iter().any(|d| d.id == *device));
-    let jobs = node.and_then(|n| state.on_node.get(&n.id));
+    // A GPU that two nodes claim is held by what runs on either.
+    let nodes = state.nodes.values();
+    let nodes = nodes.filter(|n| n.devices.iter().any(|d| d.id == *device));
+    let jobs = nodes.filter_map(|n| state.on_node.get(&n.id));
     let mut held = Held::default();
-    for id in jobs.into_iter().flatten() {
+    for id in jobs.flatten() {
         let Some(attempt) = state.jobs.get(id).and_then(live_attempt) else {
             continue;
         };

@@ -249,6 +249,24 @@ fn cancelling_ends_waiting_jobs_at_once_and_running_ones_when_they_are_gone() {
 }
 
 #[test]
+fn a_nodes_clock_that_is_wrong_neither_shortens_nor_stretches_a_walltime() {
+    for since in [Millis(1), Millis(900_000_000)] {
+        let mut w = World::small();
+        let mut s = spec("a");
+        s.walltime = Some(Seconds(10));
+        w.submit(s).expect("a job");
+        w.decide();
+        let (attempt, node) = w.live(job("1")).expect("a live attempt");
+        w.report(node.as_str(), &[(attempt, SaidPhase::Running { since })]);
+        w.tick(9);
+        let stopping = |w: &World| live_attempt(&w.state.jobs[&job("1")]).map(Attempt::is_stopping);
+        assert_eq!(stopping(&w), Some(false), "{since:?}");
+        w.tick(1);
+        assert_eq!(stopping(&w), Some(true), "{since:?}");
+    }
+}
+
+#[test]
 fn a_walltime_stops_what_runs_too_long() {
     let mut w = World::small();
     let mut s = spec("a");
