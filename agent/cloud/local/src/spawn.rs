@@ -15,6 +15,21 @@ use std::sync::mpsc;
 /// In the environment of everything an instance starts: its directory. How a termination finds stragglers.
 pub(crate) const MARK: &str = "GPULOOM_INSTANCE_DIR";
 
+/// What an agent gets of our environment. It may be Terraform's, with the admin key, tokens and the
+/// passwords of clouds in it, and an agent lives on when that is long over.
+const KEPT: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "GPULOOM_LOG",
+    "RUST_BACKTRACE",
+    // Tests of debug builds: where processes end, and where they count what was run.
+    "GPULOOM_FAILPOINTS",
+    "LLVM_PROFILE_FILE",
+];
+
 /// Starts `binary agent --config <dir>/agent.toml`. The receiver gets the exit status if it ends while we live;
 /// a thread waits for that, so that no zombie stays.
 pub(crate) fn agent(binary: &Path, dir: &Path) -> io::Result<mpsc::Receiver<ExitStatus>> {
@@ -29,6 +44,11 @@ pub(crate) fn agent(binary: &Path, dir: &Path) -> io::Result<mpsc::Receiver<Exit
         .arg("--config")
         .arg(dir.join("agent.toml"))
         .current_dir(dir)
+        .env_clear()
+        .envs(
+            KEPT.iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
         .env(MARK, dir)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -453,6 +453,30 @@ async fn names_that_lead_elsewhere_lead_nowhere() {
     cloud.terminate(&i.id).await.expect("terminate");
 }
 
+#[tokio::test]
+async fn an_agent_gets_none_of_the_secrets_in_its_drivers_environment() {
+    let m = Machine::new();
+    let request = serde_json::to_string(&request("a", "")).expect("json");
+    let launched = Command::new(STANDIN)
+        .args(["driver", "launch"])
+        .arg(m.root())
+        .arg(request)
+        .env("GPULOOM_ADMIN_KEY", "secret")
+        .env("TF_VAR_password", "secret")
+        .status();
+    assert!(launched.expect("driver").success());
+    let cloud = m.driver(1);
+    let listed = cloud.list(&Tags::default()).await.expect("list");
+    let attributes = dir(&cloud, &listed[0].id).join("attributes");
+    wait_until("the agent is ready", || attributes.join("ready").exists());
+    let environment = std::fs::read_to_string(attributes.join("environment")).expect("written");
+    assert!(environment.contains("GPULOOM_INSTANCE_DIR") && environment.contains("PATH"));
+    for secret in ["GPULOOM_ADMIN_KEY", "TF_VAR_password"] {
+        assert!(!environment.contains(secret), "{environment}");
+    }
+    cloud.terminate(&listed[0].id).await.expect("terminate");
+}
+
 /// Runs a driver of its own process; true when the failpoint killed it.
 fn driver(root: &Path, words: &[&str], failpoint: Option<&str>) -> bool {
     let mut command = Command::new(STANDIN);

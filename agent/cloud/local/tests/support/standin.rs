@@ -72,6 +72,8 @@ fn agent(config: &Path) -> ExitCode {
     let fds = std::fs::read_dir("/proc/self/fd").expect("descriptors");
     let count = fds.count().to_string();
     std::fs::write(dir.join("attributes/descriptors"), count).expect("attribute");
+    let environment: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
+    std::fs::write(dir.join("attributes/environment"), environment.join(" ")).expect("attribute");
     std::fs::write(dir.join("attributes/ca-pin"), "sha256:00\n").expect("attribute");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
