@@ -141,6 +141,7 @@ pub enum Reason {
 
 fn amount(resource: Resource, n: u64) -> String {
     match resource {
+        Resource::Gpus if n == 1000 => "1 GPU".to_owned(),
         Resource::Gpus => format!("{} GPUs", MilliGpu(n)),
         Resource::GpuMemory => format!("{} of GPU memory", Bytes(n)),
     }

@@ -213,7 +213,7 @@ fn a_quota_refuses_with_the_numbers_and_counts_children() {
         &[
             "1 -> n-g0",
             "3 -> n-g1",
-            "2 waits: quota q limits tenant a to 1 GPUs: it holds 1 GPUs and this job asks for 1 GPUs",
+            "2 waits: quota q limits tenant a to 1 GPU: it holds 1 GPU and this job asks for 1 GPU",
         ],
     );
 }
@@ -315,7 +315,7 @@ fn a_soft_limit_gives_way_to_others_who_wait() {
         &[
             "1 -> n-g0",
             "3 waits: no node has 2 free GPUs",
-            "2 waits: quota s softly limits it to 1 GPUs",
+            "2 waits: quota s softly limits it to 1 GPU",
         ],
     );
 }
