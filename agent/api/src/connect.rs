@@ -52,7 +52,7 @@ pub struct Timeouts {
 pub enum CallError {
     /// No endpoint could be reached: nothing was done.
     #[error(
-        "the fleet cannot be reached: {tried}; check that its lead runs and that --endpoint (GPULOOM_ENDPOINT) is right"
+        "the fleet cannot be reached: {tried}; check that its lead runs and that this is its endpoint"
     )]
     Unreachable {
         /// Each endpoint with what happened.

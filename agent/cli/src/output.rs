@@ -28,6 +28,8 @@ pub(crate) enum Tone {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Tone)>>,
+    /// Lines of their own: below which row, from 0, and what they say.
+    below: Vec<(usize, String)>,
     /// Columns whose cells end where the column ends.
     right: Vec<usize>,
     last: Last,
@@ -85,10 +87,11 @@ impl Style {
 
     /// `3m ago`; `now` within a second; `in 3m` for a moment to come.
     pub(crate) fn ago(self, at_ms: u64) -> String {
-        if at_ms > self.now_ms {
+        // Less than a second ahead is a clock that is read later, or that goes a little before.
+        if at_ms >= self.now_ms.saturating_add(1000) {
             return format!("in {}", span(at_ms - self.now_ms));
         }
-        match self.now_ms - at_ms {
+        match self.now_ms.saturating_sub(at_ms) {
             0..1000 => "now".to_owned(),
             ms => format!("{} ago", span(ms)),
         }
@@ -247,6 +250,11 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// A line of its own below the newest row.
+    pub(crate) fn below(&mut self, line: String) {
+        self.below.push((self.rows.len() - 1, line));
+    }
+
     /// The table, or `nothing` when it has no rows.
     pub(crate) fn show_or(&self, style: Style, nothing: &str) -> String {
         if self.rows.len() == 1 {
@@ -268,7 +276,7 @@ impl Table {
             .columns
             .map(|c| c.saturating_sub(indent).max(NARROWEST));
         let mut text = String::new();
-        for row in &self.rows {
+        for (r, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (c, (cell, tone)) in row.iter().enumerate() {
                 let shown = match (room, self.last) {
@@ -289,6 +297,10 @@ impl Table {
             }
             text += line.trim_end();
             text.push('\n');
+            for (_, line) in self.below.iter().filter(|(row, _)| *row == r) {
+                text += line;
+                text.push('\n');
+            }
         }
         text
     }
@@ -334,6 +346,7 @@ mod tests {
         }
         assert_eq!(STYLE.ago(1_000_000_000 - 180_000), "3m ago");
         assert_eq!(STYLE.ago(1_000_000_000 - 999), "now");
+        assert_eq!(STYLE.ago(1_000_000_000 + 999), "now");
         assert_eq!(STYLE.ago(1_000_000_000 + 5_000), "in 5s");
         assert_eq!(instant(1_795_000_000_123), "2026-11-18T11:06:40.123Z");
         assert_eq!(percent(625), "63%");

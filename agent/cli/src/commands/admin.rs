@@ -136,7 +136,14 @@ pub(super) fn keygen(out: Option<&Path>, output: OutputFormat) -> Result<Exit, C
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), CliError> {
-    let what = || format!("cannot write the key to {}", path.display());
+    let what = || {
+        let taken = if path.exists() {
+            " (a key is never replaced: state another file, or remove this one)"
+        } else {
+            ""
+        };
+        format!("cannot write the key to {}{taken}", path.display())
+    };
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

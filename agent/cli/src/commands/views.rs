@@ -132,7 +132,15 @@ async fn until_ready(
     last: &mut PoolView,
 ) -> Result<PoolView, CliError> {
     let mut updates = s.client.watch_pool(pool).await?;
+    let mut seen = false;
     while let Some(view) = updates.next().await? {
+        if view.gone && !seen {
+            let fix = "`gpuloom pools` lists them";
+            return Err(CliError::NotFound(format!(
+                "there is no pool {pool}: {fix}"
+            )));
+        }
+        seen = true;
         bar.set_length(u64::from(view.wanted));
         bar.set_position(u64::from(view.ready));
         bar.set_message(declared::progress(pool.as_str(), &view));

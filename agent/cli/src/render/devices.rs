@@ -18,7 +18,7 @@ pub(crate) fn nodes(nodes: &[NodeView], style: Style) -> String {
             (node.state.clone(), tone(&node.state)),
             plain(models(&node.devices)),
             plain(gpus(held)),
-            plain(&node.backend),
+            plain(dash(&node.backend)),
             plain(or_dash(node.last_seen_ms, |ms| style.ago(ms))),
             plain(dash(&node.reason)),
         ]);

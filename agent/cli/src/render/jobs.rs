@@ -3,7 +3,10 @@
 use crate::output::{Style, Table, Tone, cut, dash, gpus, or_dash, plain, size, span, wrap};
 use gpuloom_api::proto::{AttemptView, JobSpec, JobView};
 
+/// Of a name in a list: where lines are short, why a job waits needs the room more.
 const NAME_CHARS: usize = 24;
+const SHORT_NAME_CHARS: usize = 12;
+const SHORT_LINE: usize = 120;
 const COMMAND_CHARS: usize = 200;
 
 /// How a state looks.
@@ -37,7 +40,7 @@ pub(crate) fn list(jobs: &[JobView], more: bool, style: Style) -> String {
         let spec = job.spec.as_ref().unwrap_or(&unstated);
         table.row(vec![
             plain(&job.id),
-            plain(cut(&spec.name, NAME_CHARS)),
+            plain(name(spec, style)),
             plain(&spec.tenant),
             (job.state.clone(), tone(&job.state)),
             plain(asked_gpus(spec)),
@@ -64,7 +67,7 @@ pub(crate) fn queue(jobs: &[JobView], pending: u64, active: u64, style: Style) -
         table.row(vec![
             plain(or_dash(job.position, |p| p.to_string())),
             plain(&job.id),
-            plain(cut(&spec.name, NAME_CHARS)),
+            plain(name(spec, style)),
             plain(&spec.tenant),
             plain(job.priority.to_string()),
             plain(asked_gpus(spec)),
@@ -74,6 +77,14 @@ pub(crate) fn queue(jobs: &[JobView], pending: u64, active: u64, style: Style) -
     }
     let rows = table.show_or(style, "nothing waits");
     format!("{rows}{pending} pending, {active} active\n")
+}
+
+fn name(spec: &JobSpec, style: Style) -> String {
+    let short = style.columns.is_some_and(|c| c < SHORT_LINE);
+    cut(
+        &spec.name,
+        if short { SHORT_NAME_CHARS } else { NAME_CHARS },
+    )
 }
 
 fn asked_gpus(spec: &JobSpec) -> String {
@@ -164,34 +175,23 @@ fn facts_of(job: &JobView, spec: &JobSpec, style: Style) -> Vec<(&'static str, S
 }
 
 fn attempts(attempts: &[AttemptView], style: Style) -> String {
-    let heads = [
-        "ATTEMPT", "NODE", "STATE", "STARTED", "RAN", "DEVICES", "END",
-    ];
+    let heads = ["ATTEMPT", "NODE", "STATE", "STARTED", "RAN", "END"];
     let mut table = Table::new(&heads).right(&[0]).wrap_last();
     for a in attempts {
         let until = a.ended_at_ms.unwrap_or(style.now_ms);
         let ran = a.started_at_ms.map(|s| span(until.saturating_sub(s)));
-        let devices: Vec<_> = a
-            .grants
-            .iter()
-            .map(|g| {
-                format!(
-                    "{} ({}, {})",
-                    g.device,
-                    gpus(g.share_milli),
-                    size(g.memory_bytes)
-                )
-            })
-            .collect();
         table.row(vec![
             plain(a.number.to_string()),
             plain(&a.node),
             (a.state.clone(), tone(&a.state)),
             plain(or_dash(a.started_at_ms, |s| style.ago(s))),
             plain(or_dash(ran, |r| r)),
-            plain(dash(&devices.join(", "))),
             plain(ending(a)),
         ]);
+        for g in &a.grants {
+            let (share, memory) = (gpus(g.share_milli), size(g.memory_bytes));
+            table.below(format!("         {} ({share}, {memory})", g.device));
+        }
     }
     table.show(style)
 }

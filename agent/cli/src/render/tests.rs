@@ -67,8 +67,9 @@ job 9.3 (serve-llama): failed, since 25h ago
   gpus       0.5
   failures   1, of 0 allowed
   command    python train.py
-ATTEMPT  NODE         STATE  STARTED  RAN  DEVICES            END
-      1  t4-0a1b2c3d  ended  25h ago  1m   GPU-1 (0.5, 8GiB)  signal 9: used 9GiB of memory on GPU-1, above its limit of 8GiB
+ATTEMPT  NODE         STATE  STARTED  RAN  END
+      1  t4-0a1b2c3d  ended  25h ago  1m   signal 9: used 9GiB of memory on GPU-1, above its limit of 8GiB
+         GPU-1 (0.5, 8GiB)
 ",
     );
 }
