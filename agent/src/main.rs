@@ -112,11 +112,7 @@ fn main() -> ExitCode {
             told(gpuloom_agent::agent(&args.config, args.check).map_err(anyhow::Error::from))
         }
         Everything::Store { what } => told(store(what)),
-        Everything::Man => told(
-            clap_mangen::Man::new(Program::command())
-                .render(&mut std::io::stdout())
-                .map_err(anyhow::Error::from),
-        ),
+        Everything::Man => told(man()),
     }
 }
 
@@ -128,6 +124,14 @@ fn told(ended: anyhow::Result<()>) -> ExitCode {
             eprintln!("gpuloom: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A reader that has seen enough is no error.
+fn man() -> anyhow::Result<()> {
+    match clap_mangen::Man::new(Program::command()).render(&mut std::io::stdout()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
 }
 

@@ -135,7 +135,7 @@ pub(super) fn must_exist(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(source) => Err(StoreError::Io {
-            action: "find the store",
+            action: "find",
             path: path.to_owned(),
             source,
         }),

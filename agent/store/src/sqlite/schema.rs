@@ -250,6 +250,9 @@ fn copied<T>(
     path: &Path,
     sound: impl FnOnce(&Path) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        files::must_exist(dir)?;
+    }
     let temporary = files::beside(path, ".part");
     files::remove_if_there(&temporary)?;
     let name = temporary.to_string_lossy();
