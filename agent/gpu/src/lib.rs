@@ -19,7 +19,7 @@ mod wire;
 pub use driver::{Discovery, Driver};
 pub use error::GpuError;
 pub use model::model_of;
-pub use probe::{DEFAULT_BEAT, DEFAULT_PROCESSES_EVERY, Probe, ProbeOptions, ProbeState};
+pub use probe::{DEFAULT_BEAT, DEFAULT_PROCESSES_EVERY, OPENING, Probe, ProbeOptions, ProbeState};
 pub use probe_main::{PROBE_COMMAND, probe_main};
 pub use simulated::{SIM_STATE_ENV, create_machine, library as simulated_library};
 pub use supervise::{MAX_PENDING_EVENTS, MISSED_BEATS};

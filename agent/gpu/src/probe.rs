@@ -15,6 +15,8 @@ use crate::error::GpuError;
 use crate::supervise::{self, Command, MAX_PENDING_EVENTS};
 use crate::wire::{Answer, Request};
 
+/// What [`ProbeState::trouble`] says of a driver that is being opened: a moment of each start.
+pub const OPENING: &str = "the GPU driver is being opened";
 /// Time between two signs of life of an idle probe.
 pub const DEFAULT_BEAT: Duration = Duration::from_secs(1);
 /// Process lists are asked for in every second reading: they cost the driver milliseconds under
@@ -120,7 +122,7 @@ impl ProbeState {
     pub fn trouble(&self) -> Option<String> {
         match self {
             Self::Answering(_) => None,
-            Self::Starting => Some("the GPU driver is being opened".to_owned()),
+            Self::Starting => Some(OPENING.to_owned()),
             Self::Unresponsive { reason } => Some(reason.clone()),
             Self::Down { error } => Some(error.to_string()),
         }

@@ -120,6 +120,10 @@ pub(crate) fn node(
         last_seen: live.map(|l| l.last_seen),
         joined_at: record.joined_at,
     });
+    if record.endpoint.is_empty() {
+        // It joined and has not reported: where its readings will come from is not known yet.
+        view.backend.clear();
+    }
     for (device, shown) in record.devices.iter().zip(&mut view.devices) {
         let held = state.held_on(&device.id);
         shown.share_held_milli = held.share.0;

@@ -43,7 +43,7 @@ fn unaccounted(reading: &Reading) -> Option<Bytes> {
 
 impl Gpus {
     pub(crate) fn new(now: Millis) -> Self {
-        let opening = "the GPU driver is being opened".to_owned();
+        let opening = gpuloom_gpu::OPENING.to_owned();
         Self {
             devices: Vec::new(),
             readings: BTreeMap::new(),

@@ -103,6 +103,9 @@ impl State {
                 );
                 return (NodeState::Suspect, why);
             }
+            Some(live) if live.driver_problem == gpuloom_gpu::OPENING => {
+                return (NodeState::Joining, live.driver_problem.clone());
+            }
             Some(live) if !live.driver_problem.is_empty() => {
                 return (NodeState::DriverUnresponsive, live.driver_problem.clone());
             }

@@ -166,14 +166,16 @@ impl State {
         let live = self.live.get(node);
         let was_silent = live.is_none_or(|l| l.suspect);
         let was_problem = live.map_or("", |l| l.driver_problem.as_str());
-        let (state, reason) =
-            if said.driver_problem != was_problem && !said.driver_problem.is_empty() {
-                ("driver_unresponsive", said.driver_problem.as_str())
-            } else if was_silent || said.driver_problem != was_problem {
-                ("ready", "")
-            } else {
-                return;
-            };
+        let (state, reason) = if said.driver_problem == gpuloom_gpu::OPENING {
+            // A moment of each start: what it ends in is told.
+            return;
+        } else if said.driver_problem != was_problem && !said.driver_problem.is_empty() {
+            ("driver_unresponsive", said.driver_problem.as_str())
+        } else if was_silent || said.driver_problem != was_problem {
+            ("ready", "")
+        } else {
+            return;
+        };
         draft.event(EventKind::NodeChanged {
             node: node.clone(),
             state: state.to_owned(),

@@ -401,3 +401,36 @@ fn what_belongs_to_an_object_may_be_more_than_one_transaction_takes() {
     w.absorb(change);
     assert_eq!((w.state.launches.len(), w.state.next_launch), (200, 201));
 }
+
+#[test]
+fn a_node_whose_driver_is_being_opened_joins_and_one_whose_driver_fails_is_told() {
+    use gpuloom_fleet::NodeState;
+    let mut w = World::small();
+    let id = node_id("n1");
+    for (problem, state, told) in [
+        (gpuloom_gpu::OPENING, NodeState::Joining, None),
+        (
+            "no driver",
+            NodeState::DriverUnresponsive,
+            Some("driver_unresponsive"),
+        ),
+        (gpuloom_gpu::OPENING, NodeState::Joining, None),
+        ("", NodeState::Ready, Some("ready")),
+    ] {
+        let said = NodeSaid {
+            driver_problem: problem.to_owned(),
+            ..NodeSaid::default()
+        };
+        let before = w.state.next_event;
+        let change = w.state.report(&id, &said, w.now);
+        w.absorb(change);
+        w.state.note_live(&id, said, w.now);
+        assert_eq!(w.state.node_state(&id), (state, problem.to_owned()));
+        let new = w.state.events.iter().find(|e| e.seq >= before);
+        let found = new.map(|e| match &e.what {
+            gpuloom_fleet::EventKind::NodeChanged { state, .. } => state.as_str(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found, told, "{problem:?}");
+    }
+}
