@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the task tells the core.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// Its order is on disk: from now on the node answers for it.
+    Recorded,
     /// Its processes run.
     Started(Millis),
     /// It is being stopped.
@@ -85,6 +87,7 @@ impl Task {
                     Ok(record) => record,
                     Err(error) => return self.refuse(grants, chain(&error)).await,
                 };
+                self.tell(Event::Recorded).await;
                 match self.launcher.launch(&record).await {
                     Ok(started) => (record, Some(started.at), None, None),
                     Err(error) => return self.refuse(record.grants, chain(&error)).await,

@@ -52,6 +52,9 @@ pub(crate) enum State {
 pub(crate) struct Tracked {
     pub(super) grants: Vec<DeviceGrant>,
     pub(super) grace: Option<Duration>,
+    /// Whether its order is on disk. Until then it is not told: what the lead has been told of once
+    /// counts as lost when a node comes back without it.
+    pub(super) recorded: bool,
     pub(super) state: State,
     pub(super) memory_used: Option<Bytes>,
     stop: watch::Sender<Option<Stop>>,
@@ -66,8 +69,8 @@ pub(crate) struct Core {
     pub(super) gpus: Gpus,
     pub(super) tracked: BTreeMap<AttemptId, Tracked>,
     /// Orders that wait for the driver.
-    pub(super) waiting: BTreeMap<AttemptId, (Order, Instant)>,
-    pub(super) refusing: BTreeSet<AttemptId>,
+    waiting: BTreeMap<AttemptId, (Order, Instant)>,
+    refusing: BTreeSet<AttemptId>,
     pub(super) refused: BTreeMap<AttemptId, AttemptEnd>,
     forgetting: BTreeSet<AttemptId>,
     grace: Duration,
@@ -215,6 +218,7 @@ impl Core {
 
     fn track(&mut self, order: &Order, state: State, begin: Option<Begin>) {
         let stop = watch::Sender::new(None);
+        let recorded = !matches!(begin, Some(Begin::Order(_)));
         if let Some(begin) = begin {
             let task = Task {
                 id: order.attempt,
@@ -230,6 +234,7 @@ impl Core {
         let tracked = Tracked {
             grants: order.grants.clone(),
             grace: order.spec.grace.map(|g| Duration::from_secs(g.0)),
+            recorded,
             state,
             memory_used: None,
             stop,
@@ -420,6 +425,7 @@ impl Core {
             State::Starting | State::Ended(_) => None,
         };
         match event {
+            Event::Recorded => tracked.recorded = true,
             Event::Started(since) => {
                 tracing::info!(attempt = %id, "runs");
                 tracked.state = State::Running(since);
@@ -433,6 +439,7 @@ impl Core {
                 self.gpus.stuck(id, devices);
             }
             Event::Ended(end) => {
+                tracked.recorded = true;
                 tracing::info!(attempt = %id, cause = ?end.cause, exit = ?end.exit, "has ended");
                 tracked.memory_used = None;
                 tracked.state = State::Ended(end);

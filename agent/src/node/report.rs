@@ -80,11 +80,10 @@ fn reading(r: &Reading, of: impl Fn(u32) -> Option<AttemptId>) -> proto::Reading
 impl Core {
     /// Everything the node has and knows.
     pub(super) fn report(&self) -> proto::NodeReport {
-        let live = self.tracked.iter();
+        // What waits or is about to be refused has nothing on disk yet: the order stands without it.
+        let live = self.tracked.iter().filter(|(_, t)| t.recorded);
         let live = live.map(|(id, t)| attempt(*id, &t.state, t.memory_used));
         let refused = self.refused.iter().map(|(id, end)| ended(*id, end));
-        let waiting = self.waiting.keys().chain(&self.refusing);
-        let waiting = waiting.map(|id| attempt(*id, &State::Starting, None));
         let health = self.gpus.health(now()).into_iter();
         let readings = self.gpus.readings.values();
         proto::NodeReport {
@@ -106,7 +105,7 @@ impl Core {
             readings: readings
                 .map(|r| reading(r, |pid| self.gpus.attempt_of(pid)))
                 .collect(),
-            attempts: live.chain(refused).chain(waiting).collect(),
+            attempts: live.chain(refused).collect(),
             capabilities: self.capabilities.clone().into_iter().collect(),
             health: health
                 .map(|(device, health, reason)| proto::HealthReport {

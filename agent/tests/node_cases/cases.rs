@@ -270,17 +270,26 @@ async fn jobs_outlive_their_agent_and_are_adopted() {
 }
 
 async fn a_silent_driver_is_told_and_orders_wait_for_it() {
-    let rig = Rig::start().await;
+    let mut rig = Rig::start().await;
     rig.machine.hang_all().expect("hangs");
     rig.report("the driver's silence", |r| !r.driver_problem.is_empty())
         .await;
     rig.want("1#1", &["true"], 0, 1);
-    rig.attempt("1#1", "starting").await;
+    // The end of another shows that the orders were taken.
+    rig.want("2#1", &["true"], 1, 1);
+    rig.stop("2#1", 0, &StopCause::Drained);
+    rig.end("2#1").await;
     assert!(
         !rig.dir.path().join("attempts/1-1").exists(),
         "nothing is begun"
     );
+    let report = rig.report("anything", |_| true).await;
+    let told: Vec<_> = report.attempts.iter().map(|a| &a.attempt).collect();
+    assert_eq!(told, ["2#1"], "what is not on disk is not answered for");
+    // So a node that ends before it began loses nothing.
+    rig.stop_node().await;
     rig.machine.heal_all().expect("heals");
+    rig.start_node().await;
     let (report, _) = rig.end("1#1").await;
     assert_eq!(exit_code(&report), Some(0));
     rig.finish().await;
