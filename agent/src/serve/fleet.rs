@@ -2,7 +2,7 @@
 
 use super::jobs::{Filter, id, limit, optional, whose};
 use super::stream::{Replies, watched};
-use super::{logs, stream::fed};
+use super::{logs, session, stream::fed};
 use crate::lead::core::Core;
 use crate::lead::load::events_after;
 use crate::lead::record::TokenPurpose;
@@ -124,7 +124,7 @@ impl FleetService {
             token_hash: token.sha256(),
             node,
             request: sha256(key.spki_der()),
-            agent_version: r.agent_version,
+            agent_version: session::word(r.agent_version),
         };
         self.core
             .write("join", move |s, now| s.join(&ask, now))

@@ -114,9 +114,9 @@ fn read(report: proto::NodeReport) -> NodeSaid {
         .take(MAX_DEVICES)
         .filter_map(|d| Device::try_from(d).map_err(left_out).ok())
         .map(|d| Device {
-            product: cut(d.product, MAX_WORD_BYTES),
-            compute_capability: d.compute_capability.map(|c| cut(c, MAX_WORD_BYTES)),
-            pci: d.pci.map(|p| cut(p, MAX_WORD_BYTES)),
+            product: word(d.product),
+            compute_capability: d.compute_capability.map(word),
+            pci: d.pci.map(word),
             ..d
         })
         .collect();
@@ -136,9 +136,9 @@ fn read(report: proto::NodeReport) -> NodeSaid {
         readings.push(reading(device, r));
     }
     NodeSaid {
-        boot_id: cut(report.boot_id, MAX_WORD_BYTES),
-        agent_version: cut(report.agent_version, MAX_WORD_BYTES),
-        endpoint: cut(report.endpoint, MAX_WORD_BYTES),
+        boot_id: word(report.boot_id),
+        agent_version: word(report.agent_version),
+        endpoint: word(report.endpoint),
         simulated: report.backend == "simulated",
         driver_problem: cut(report.driver_problem, MAX_TEXT_BYTES),
         devices,
@@ -149,7 +149,7 @@ fn read(report: proto::NodeReport) -> NodeSaid {
             .capabilities
             .into_iter()
             .take(MAX_CAPABILITIES)
-            .map(|(key, value)| (cut(key, MAX_WORD_BYTES), cut(value, MAX_TEXT_BYTES)))
+            .map(|(key, value)| (word(key), cut(value, MAX_TEXT_BYTES)))
             .collect(),
         health: report
             .health
@@ -158,6 +158,11 @@ fn read(report: proto::NodeReport) -> NodeSaid {
             .filter_map(health)
             .collect(),
     }
+}
+
+/// As much of a word as is believed.
+pub(super) fn word(text: String) -> String {
+    cut(text, MAX_WORD_BYTES)
 }
 
 /// The first `most` bytes of `text`, less what would split a character.
@@ -171,9 +176,7 @@ fn cut(mut text: String, most: usize) -> String {
 /// As [`cut`], of what a cause says.
 fn cut_stop(cause: StopCause) -> StopCause {
     match cause {
-        StopCause::Cancelled { by } => StopCause::Cancelled {
-            by: cut(by, MAX_WORD_BYTES),
-        },
+        StopCause::Cancelled { by } => StopCause::Cancelled { by: word(by) },
         other => other,
     }
 }

@@ -13,6 +13,8 @@ use gpuloom_fleet::{
 
 /// Bytes of a job as stored that a store's record surely holds.
 const MAX_SPEC_BYTES: usize = 512 * 1024;
+/// Bytes of an array's elements together as the lead holds them in memory.
+const MAX_ARRAY_BYTES: usize = 64 << 20;
 
 /// What is submitted.
 #[derive(Debug, Clone)]
@@ -77,6 +79,11 @@ impl State {
                 limit,
                 "shorten its command or environment",
             ));
+        }
+        if bytes.saturating_mul(count) > MAX_ARRAY_BYTES {
+            let limit = format!("{MAX_ARRAY_BYTES} bytes over all its elements");
+            let fix = "shorten its command or environment, or submit fewer elements at a time";
+            return Err(Refusal::limit("an array", limit, fix));
         }
         Ok(self.accept(spec, id, by, now))
     }
