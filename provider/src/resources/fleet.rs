@@ -119,12 +119,7 @@ impl Resource for Fleet {
         let Some(fleet) = settings.local.fleet(&name).await? else {
             return Ok(ReadOutcome::Gone);
         };
-        let stored = ctx.state.get("connection").get("id").as_str();
-        let present = fleet.connection.as_ref().map(|c| c.id.as_str());
-        if let (Some(stored), Some(present)) = (stored, present)
-            && stored != present
-        {
-            // Another fleet has the name: the one we knew is gone.
+        if is_another(&ctx.state, &fleet) {
             return Ok(ReadOutcome::Gone);
         }
         if fleet.instance.state == InstanceState::Terminating {
@@ -172,6 +167,10 @@ impl Resource for Fleet {
         let Some(fleet) = settings.local.fleet(&name).await? else {
             return Note::remove(&settings, &name);
         };
+        if is_another(&ctx.prior, &fleet) {
+            // The one we knew is gone, and who has its name now is not ours to end.
+            return Ok(());
+        }
         refuse_while_pools_remain(ctx, &settings, &fleet).await?;
         if let Some(connection) = &fleet.connection {
             settings.forget(&connection.id);
@@ -281,6 +280,13 @@ async fn refuse_while_pools_remain(
         listed.join(", ")
     );
     Err(Diagnostic::error(tried, detail).into())
+}
+
+/// Whether another fleet has the name of the one in `state` by now.
+fn is_another(state: &Value, present: &LocalFleet) -> bool {
+    let stored = state.get("connection").get("id").as_str();
+    let present = present.connection.as_ref().map(|c| c.id.as_str());
+    stored.zip(present).is_some_and(|(s, p)| s != p)
 }
 
 /// Why nobody answers, in words; an answer of somebody who does not serve us is an error.

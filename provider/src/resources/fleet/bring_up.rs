@@ -89,7 +89,14 @@ async fn note(
     let path = Note::path(settings, name)?;
     if let Some(old) = Note::load(&path)? {
         let there = settings.local.fleet(name).await?;
-        let ending = there.is_some_and(|f| f.instance.state == InstanceState::Terminating);
+        let ending = there
+            .as_ref()
+            .is_some_and(|f| f.instance.state == InstanceState::Terminating);
+        if let Some(there) = there.filter(|_| !ending)
+            && old.admin_public_key != wanted.admin_public_key
+        {
+            return Err(somebody_elses(name, &there));
+        }
         if !ending && old.says_the_same(&wanted, listen.port() == 0) {
             return Ok((old, path));
         }
@@ -113,6 +120,19 @@ async fn note(
             free_port(wanted.listen).or_diag(format!("Cannot listen on {}", wanted.listen))?;
     }
     Ok((wanted, path))
+}
+
+/// An interrupted creation of another admin: whether that fleet is used cannot be asked, so it is not ended.
+fn somebody_elses(name: &str, there: &LocalFleet) -> Diagnostics {
+    let detail = format!(
+        "Its lead is instance {} in {}, created with another admin key and not read back since. Use that key, or \
+         choose another name.",
+        there.instance.id,
+        there.data_dir.display()
+    );
+    Diagnostic::error(format!("Fleet {name} exists already"), detail)
+        .at("name")
+        .into()
 }
 
 /// One for each fleet of this process.
