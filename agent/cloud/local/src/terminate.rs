@@ -25,7 +25,8 @@ pub(crate) fn terminate(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result
     let manifest = match Manifest::read(dir) {
         Ok(manifest) => manifest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            // Gone, or gone but for its files.
+            // Gone, or gone but for its files; or its files are gone, and it is not.
+            end_strays(o, id, dir)?;
             return remove_leftovers(o, id).map_err(failed("remove what is left of"));
         }
         Err(e) => return Err(failed("read")(e)),
@@ -43,15 +44,7 @@ pub(crate) fn terminate(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result
     let cgroup = cgroup(o, id, dir).map_err(failed("read the cgroup of"))?;
     let left = sweep(o, dir, &manifest.binary.path, cgroup.as_deref())
         .map_err(failed("kill what was started by"))?;
-    if !left.is_empty() {
-        let pids: Vec<_> = left.iter().map(|p| p.pid.to_string()).collect();
-        let message = format!(
-            "processes {} of {id} are still there {:?} after SIGKILL (waiting for a device?); terminate it again",
-            pids.join(", "),
-            o.kill_wait
-        );
-        return Err(CloudError::new(FailureClass::Transient, message));
-    }
+    none_left(o, id, &left)?;
     if !lock_is_freed(o, dir).map_err(failed("look at the lock of"))? {
         let message = format!("the lock of {id} is still held by a process that is not its agent");
         return Err(CloudError::new(FailureClass::Transient, message));
@@ -63,6 +56,41 @@ pub(crate) fn terminate(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result
     directory::remove(&gone).map_err(failed("remove the files of"))?;
     failpoint::hit("local.remove.after");
     Ok(())
+}
+
+fn none_left(
+    o: &LocalOptions,
+    id: &InstanceId,
+    left: &std::collections::BTreeSet<Process>,
+) -> Result<(), CloudError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let pids: Vec<_> = left.iter().map(|p| p.pid.to_string()).collect();
+    let message = format!(
+        "processes {} of {id} are still there {:?} after SIGKILL (waiting for a device?); terminate it again",
+        pids.join(", "),
+        o.kill_wait
+    );
+    Err(CloudError::new(FailureClass::Transient, message))
+}
+
+/// Ends what still runs of an instance whose directory somebody removed: without it nobody else would.
+fn end_strays(o: &LocalOptions, id: &InstanceId, dir: &Path) -> Result<(), CloudError> {
+    let failed =
+        |e: io::Error| CloudError::transient(format!("cannot end what is left of {id}"), e);
+    let binary = std::fs::canonicalize(&o.binary).unwrap_or_else(|_| o.binary.clone());
+    if process::of_instance(dir, &binary, None).is_empty() {
+        return Ok(());
+    }
+    // Under the lock: what runs may be of a launch that has just shown its directory.
+    let _lock = MachineLock::take(&o.machine).map_err(failed)?;
+    if dir.exists() {
+        let message = format!("{id} is being launched; terminate it again");
+        return Err(CloudError::new(FailureClass::Transient, message));
+    }
+    let left = sweep(o, dir, &binary, None).map_err(failed)?;
+    none_left(o, id, &left)
 }
 
 fn remove_leftovers(o: &LocalOptions, id: &InstanceId) -> io::Result<()> {

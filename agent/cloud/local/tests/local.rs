@@ -454,6 +454,24 @@ async fn names_that_lead_elsewhere_lead_nowhere() {
 }
 
 #[tokio::test]
+async fn an_instance_whose_directory_was_removed_is_not_gone_before_its_processes_are() {
+    let m = Machine::new();
+    let cloud = m.driver(1);
+    let i = cloud.launch(&request("a", "job = true\n")).await;
+    let i = i.expect("launch");
+    let dir = dir(&cloud, &i.id);
+    wait_until("the agent is ready", || {
+        dir.join("attributes/ready").exists()
+    });
+    let agent = agent_pid(&dir);
+    std::fs::remove_dir_all(&dir).expect("removed");
+    assert!(cloud.list(&Tags::default()).await.expect("list").is_empty());
+    assert!(alive(agent));
+    cloud.terminate(&i.id).await.expect("terminate");
+    assert!(!alive(agent) && m.agents().is_empty());
+}
+
+#[tokio::test]
 async fn an_agent_gets_none_of_the_secrets_in_its_drivers_environment() {
     let m = Machine::new();
     let request = serde_json::to_string(&request("a", "")).expect("json");

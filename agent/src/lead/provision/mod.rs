@@ -166,7 +166,8 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Nodes whose instance is verified gone are gone with their attempts.
+    /// Nodes whose instance is verified gone are gone with their attempts. One that is not listed may
+    /// have lost no more than what it is listed by: it is ended first.
     async fn bury(
         &self,
         seen: &PoolNow,
@@ -175,6 +176,13 @@ impl Provisioner {
         let Some(listed) = listed else { return Ok(()) };
         for node in seen.nodes.keys() {
             if listed.iter().all(|i| i.id.as_str() != node.as_str()) {
+                let Ok(instance) = InstanceId::new(node.as_str()) else {
+                    continue;
+                };
+                if let Err(error) = self.cloud.terminate(&instance).await {
+                    tracing::warn!(%node, %error, "its instance is not listed and not known to be gone");
+                    continue;
+                }
                 self.gone(node.clone(), "its instance is gone").await?;
             }
         }
