@@ -126,10 +126,7 @@ fn read(report: proto::NodeReport) -> NodeSaid {
         let Ok(device) = DeviceId::new(r.device.clone()) else {
             continue;
         };
-        let others = r.processes.iter().filter(|p| p.attempt.is_empty());
-        let used: u64 = others
-            .filter_map(|p| p.memory_bytes)
-            .fold(0, u64::saturating_add);
+        let used = foreign_use(&r);
         if used > 0 {
             foreign.insert(device.clone(), Bytes(used));
         }
@@ -192,6 +189,25 @@ fn cut_end(cause: EndCause) -> EndCause {
         },
         EndCause::Exited => EndCause::Exited,
     }
+}
+
+/// Bytes of a device that processes of none of the node's jobs use. Of one whose use the driver
+/// does not tell: all that is in use and not known to be a job's.
+fn foreign_use(r: &proto::Reading) -> u64 {
+    let of = |foreign: bool| {
+        let all = r.processes.iter();
+        all.filter(move |p| p.attempt.is_empty() == foreign)
+            .map(|p| p.memory_bytes)
+    };
+    let told = of(true).flatten().fold(0, u64::saturating_add);
+    if of(true).all(|bytes| bytes.is_some()) {
+        return told;
+    }
+    let of_jobs = of(false).try_fold(0u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
+    let rest = r.memory_used_bytes.zip(of_jobs);
+    rest.map_or(told, |(used, of_jobs)| {
+        used.saturating_sub(of_jobs).max(told)
+    })
 }
 
 fn left_out(problems: gpuloom_fleet::Problems) {
@@ -325,6 +341,29 @@ mod tests {
         let texts = said.capabilities.values().map(String::len).sum::<usize>();
         assert!(texts <= MAX_CAPABILITIES * MAX_TEXT_BYTES);
         assert!(said.endpoint.len() + said.driver_problem.len() < 4_096);
+    }
+
+    #[test]
+    fn foreign_use_that_is_not_told_is_what_remains() {
+        let use_of = |attempt: &str, memory_bytes: Option<u64>| proto::ProcessUse {
+            pid: 1,
+            memory_bytes,
+            attempt: attempt.to_owned(),
+        };
+        let foreign = |processes: Vec<proto::ProcessUse>| {
+            foreign_use(&proto::Reading {
+                memory_used_bytes: Some(100),
+                processes,
+                ..proto::Reading::default()
+            })
+        };
+        let job = || use_of("1#1", Some(60));
+        assert_eq!(foreign(vec![job()]), 0);
+        assert_eq!(foreign(vec![job(), use_of("", Some(7))]), 7);
+        assert_eq!(foreign(vec![job(), use_of("", None)]), 40);
+        // Whose the rest is cannot be said: only what is told counts.
+        let unknown = || use_of("1#1", None);
+        assert_eq!(foreign(vec![unknown(), use_of("", None)]), 0);
     }
 
     #[test]
