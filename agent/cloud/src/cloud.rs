@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::instance::{Instance, Tags};
 use crate::launch::LaunchRequest;
 
-/// A place instances come from. [`crate::contract`] is what each must hold.
+/// A place instances come from. `contract::run` is what each must hold.
 #[async_trait]
 pub trait Cloud: fmt::Debug + Send + Sync {
     /// Launches one instance, or returns the one that this token launched before. Returns when the cloud has

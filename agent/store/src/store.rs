@@ -11,7 +11,7 @@ use crate::StoreError;
 use crate::types::{CheckReport, Event, LeaseId, Page, Record, Revision, Txn};
 
 /// A revisioned key-value store; the contract is what SQLite and etcd both can hold
-/// ([`crate::contract`] tests it).
+/// (`contract::run` tests it).
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Does all of `txn` or nothing; durable before it returns. Returns the revision the changes got, or the

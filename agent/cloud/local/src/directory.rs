@@ -171,8 +171,11 @@ pub(crate) fn tidy(root: &Path) -> io::Result<()> {
 
 /// Removes the files of instances whose end was verified. Needs no lock: nobody makes anything of them any more.
 pub(crate) fn remove_gone(root: &Path) -> io::Result<()> {
-    let gone = names(root)?.into_iter().filter(|name| name.starts_with(".gone-"));
-    gone.into_iter().try_for_each(|name| remove(&root.join(name)))
+    let gone = names(root)?
+        .into_iter()
+        .filter(|name| name.starts_with(".gone-"));
+    gone.into_iter()
+        .try_for_each(|name| remove(&root.join(name)))
 }
 
 /// The directory's end in the eyes of everyone, durably; its files are removed afterwards.
