@@ -11,6 +11,7 @@ use tfplug::{
 use super::attributes::{
     fleet_attribute, generation_attribute, identity_of_object, name_attribute, object_identity,
 };
+use super::fleet::note::Note;
 use crate::configure::Settings;
 use crate::convert::{self, Connection};
 use crate::lead::{Lead, Unreachable, is_silence};
@@ -57,6 +58,8 @@ pub(super) async fn declare_new(
     lead: &Lead,
     kind: Kind,
 ) -> Result<u64, Diagnostics> {
+    let hello = lead.hello();
+    Note::in_use(settings, &hello.fleet_name, &hello.fleet_id).await?;
     let give_up = tokio::time::Instant::now() + ctx.timeout(Op::Create);
     loop {
         let error = match told(settings, lead, kind, &ctx.planned, 0).await {

@@ -1,7 +1,7 @@
 //! `gpuloom_fleet`: the lead, where queue and policies live.
 
 mod bring_up;
-mod note;
+pub(super) mod note;
 mod schema;
 
 use gpuloom_cloud::{InstanceState, failpoint};

@@ -90,6 +90,32 @@ async fn another_agent_program_is_an_upgrade_in_place() {
     rig.end(&after).await;
 }
 
+/// Another configuration of the same name and key, before this one was ever refreshed.
+#[tokio::test]
+async fn a_fleet_that_something_was_declared_to_is_nobody_elses_to_make_anew() {
+    let mut rig = Rig::new().await;
+    let state = rig.fleet().await;
+    let tenant = json!({"fleet": connection(&state), "name": "t"});
+    let tenant = rig.made("gpuloom_tenant", &tenant).await;
+    for config in [
+        fleet_config(),
+        json!({"name": "ml", "local": {"simulate": "2xT4"}}),
+    ] {
+        rig.walk().await;
+        let other = rig.create(FLEET, &config).await;
+        assert!(
+            details(&other).contains("terraform import"),
+            "{}",
+            details(&other)
+        );
+        assert!(other.state.is_none());
+    }
+    rig.walk().await;
+    rig.settled(FLEET, &state, &fleet_config()).await;
+    rig.destroy("gpuloom_tenant", &tenant).await;
+    rig.end(&state).await;
+}
+
 #[tokio::test]
 async fn a_name_in_use_is_refused_with_the_import() {
     let mut rig = Rig::new().await;

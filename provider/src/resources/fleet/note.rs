@@ -3,6 +3,9 @@
 //! ```text
 //! <root>/.create-<fleet>.json   written before the launch, removed when the fleet is first read back
 //! ```
+//! It is removed before the first object is declared, too: who declares knows the fleet, and another
+//! configuration of the name must not take it for the rest of an interrupted creation, and end it.
+//!
 //! A note that is there at a creation is the rest of an interrupted one: its launch is repeated with
 //! the same token, so that the same lead is adopted; without a note an existing lead is somebody's.
 
@@ -20,7 +23,7 @@ use crate::configure::Settings;
 
 /// What is remembered of a creation from before its launch until it is read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(in crate::resources) struct Note {
     pub(super) v: u32,
     pub(super) token: Token,
     /// As configured, with any port filled in.
@@ -74,6 +77,24 @@ impl Note {
         Self::remove(settings, fleet)?;
         failpoint::hit("provider.fleet.confirm.after");
         Ok(())
+    }
+
+    /// Something is about to be declared to the fleet of this id: it is in use from now on.
+    pub(in crate::resources) async fn in_use(
+        settings: &Settings,
+        fleet: &str,
+        id: &str,
+    ) -> Result<(), Diagnostics> {
+        // A fleet elsewhere needs no root here.
+        let noted = Self::path(settings, fleet).is_ok_and(|p| p.exists());
+        if !noted {
+            return Ok(());
+        }
+        let here = settings.local.fleet(fleet).await?;
+        match here.and_then(|f| f.connection) {
+            Some(here) if here.id == id => Self::remove(settings, fleet),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets it; one that is not there is fine.
