@@ -53,6 +53,13 @@ impl State {
             let message = format!("node {} is in pool {} already", ask.node, old.pool);
             return Err(Refusal::in_use(message, "give the node another id"));
         }
+        let speaks = self.live.get(&ask.node).is_some_and(|l| !l.suspect);
+        if old.is_some() && used_by.is_none() && speaks {
+            // Another key for a node that is there would take its name, and its jobs, from it.
+            let message = format!("node {} is connected", ask.node);
+            let fix = "give this node another id, or end the other agent first";
+            return Err(Refusal::in_use(message, fix));
+        }
         if old.is_none() && self.nodes.len() >= MAX_NODES {
             return Err(Refusal::limit("the number of nodes", MAX_NODES, ""));
         }

@@ -424,3 +424,31 @@ fn only_the_configured_number_of_finished_jobs_is_kept() {
     w.submit(gpus("a", 250)).expect("numbers go on");
     assert_eq!(w.word("6"), "pending");
 }
+
+#[test]
+fn a_node_that_is_connected_keeps_its_name_from_another_key() {
+    let mut w = World::small();
+    let new = NewToken {
+        hash: "h".repeat(64),
+        purpose: crate::lead::record::TokenPurpose::Join {
+            pool: pool_name("t4"),
+            used_by: None,
+        },
+        ttl_s: 600,
+        label: String::new(),
+    };
+    let (change, _) = w.state.create_token(&new, w.now).expect("a token");
+    w.absorb(change);
+    let ask = Join {
+        token_hash: "h".repeat(64),
+        node: node_id("n1"),
+        request: "other key".to_owned(),
+        agent_version: "1".to_owned(),
+    };
+    let refused = w.state.join(&ask, w.now).expect_err("n1 speaks");
+    assert_eq!(refused.code, gpuloom_api::RefusalCode::InUse);
+    w.tick(11);
+    let (change, _) = w.state.join(&ask, w.now).expect("n1 is silent");
+    w.absorb(change);
+    assert!(w.state.join(&ask, w.now).is_ok(), "the answer was lost");
+}
