@@ -24,8 +24,8 @@ pub const MAX_CONNECTIONS: usize = 4_096;
 pub const MAX_STREAMS: u32 = 1_024;
 /// A TLS handshake that takes longer is dropped.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long calls may go on after shutdown was asked for.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How long calls may go on after shutdown was asked for: less than an agent has to end, or it would be cut off.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// Peers are pinged this often and given as long to answer.
 pub const KEEPALIVE: Duration = Duration::from_secs(10);
 const REFUSED_LINGER: Duration = Duration::from_secs(1);
