@@ -81,6 +81,8 @@ pub struct NodeConfig {
     pub grace_s: u64,
     /// The unprivileged user jobs run as.
     pub job_user: String,
+    /// Where `gpuloom jobs-holder` starts and ends jobs; `None`: the agent itself does.
+    pub jobs_socket: Option<PathBuf>,
 }
 
 /// A configuration that does not read; the text names the file, the key and the fix.
@@ -171,6 +173,7 @@ struct NodeTable {
     grace_s: u64,
     #[serde(default = "job_user")]
     job_user: String,
+    jobs_socket: Option<PathBuf>,
 }
 
 fn loopback() -> SocketAddr {
@@ -257,6 +260,7 @@ impl AgentConfig {
             poll_s: t.poll_s,
             grace_s: t.grace_s,
             job_user: t.job_user,
+            jobs_socket: t.jobs_socket,
         });
         Ok(Self {
             instance_id: id,
@@ -378,6 +382,15 @@ impl NodeTable {
             &self.job_user,
             "name an unprivileged user",
         )?;
+        if let Some(socket) = &self.jobs_socket {
+            // The kernel takes no longer a path for a socket.
+            require(
+                socket.is_absolute() && socket.as_os_str().len() < 108,
+                "node.jobs_socket",
+                &socket.display().to_string(),
+                "use an absolute path of at most 107 bytes, as `gpuloom jobs-holder --socket` has it",
+            )?;
+        }
         within("node.poll_s", self.poll_s, 1, 60)?;
         within("node.grace_s", self.grace_s, 0, 3_600)
     }
@@ -422,6 +435,10 @@ mod tests {
             ("backend = \"nvml\"\npoll_s = 61", "node.poll_s"),
             ("backend = \"nvml\"\njob_user = \"root\"", "node.job_user"),
             (
+                "backend = \"nvml\"\njobs_socket = \"jobs.sock\"",
+                "node.jobs_socket",
+            ),
+            (
                 "backend = \"nvml\"\n[lead]\nadmin_public_key = \"\"\nlocal_root = \"/\"",
                 "exactly one",
             ),
@@ -447,5 +464,63 @@ mod tests {
         assert!(error.expect_err("bad layout").contains("lead.simulate"));
         let error = parse(&file("admin_public_key = \"%\""));
         assert!(error.expect_err("bad key").contains("gpuloom keygen"));
+    }
+
+    /// The fields of each table that is read from the file, from this very source.
+    fn keys() -> Vec<(&'static str, &'static str)> {
+        let tables = [
+            ("File", ""),
+            ("FleetTable", "fleet"),
+            ("LeadTable", ""),
+            ("NodeTable", ""),
+        ];
+        let mut keys = Vec::new();
+        for (table, prefix) in tables {
+            let text = include_str!("config.rs");
+            let (_, text) = text
+                .split_once(&format!("\nstruct {table} {{\n"))
+                .expect("it is here");
+            let (text, _) = text.split_once("\n}").expect("it ends");
+            for line in text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with('#'))
+            {
+                let (key, _) = line.trim().split_once(':').expect("a field");
+                keys.push((prefix, key));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn every_key_is_in_the_guide() {
+        let guide = include_str!("../../docs/guides/agent-config.md");
+        let keys = keys();
+        assert!(keys.len() > 20, "{keys:?}");
+        for (prefix, key) in keys {
+            let named = match (prefix, key) {
+                ("", "lead" | "node") => format!("## `[{key}]`"),
+                ("", "fleet") => continue,
+                ("", key) => format!("| `{key}` |"),
+                (prefix, key) => format!("| `{prefix}.{key}` |"),
+            };
+            assert!(
+                guide.contains(&named),
+                "agent-config.md does not tell of {named}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_guides_examples_read() {
+        let guide = include_str!("../../docs/guides/agent-config.md");
+        let examples: Vec<_> = guide.split("```toml\n").skip(1).collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let (text, _) = example.split_once("```").expect("it ends");
+            let text = text.replace("...", &"A".repeat(88));
+            let read = parse(&text);
+            assert!(read.is_ok(), "{read:?}");
+        }
     }
 }

@@ -12,9 +12,7 @@
 use super::error::{LaunchError, OnPath as _};
 use super::launcher::Launcher;
 use super::log_keep;
-use super::record::{
-    self, AttemptRecord, Exited, ShimRecord, Started, StopRecord, read_json, write_json_once,
-};
+use super::record::{self, AttemptRecord, Exited, Started, StopRecord, read_json};
 use super::stop::Gone;
 use gpuloom_fleet::AttemptEnd;
 use std::fs;
@@ -71,16 +69,20 @@ impl Launcher {
                 Some(record) if !self.is_forgotten(record.attempt) => {
                     found.push(self.look(&dir, record)?);
                 }
-                _ => {
+                forgotten => {
                     let kept = self.kept_logs().keep(&dir);
                     kept.on("keep the logs of", &dir)?;
-                    fs::remove_dir_all(&dir).on("remove", &dir)?;
+                    match forgotten {
+                        Some(record) => self.hands().remove_dir(record.attempt, &dir)?,
+                        // Nobody else's yet: no job was started in it.
+                        None => fs::remove_dir_all(&dir).on("remove", &dir)?,
+                    }
                 }
             }
         }
         found.sort_by_key(|a| a.record.attempt);
         let keep = found.iter().map(|a| a.record.attempt.path_name());
-        self.hierarchy().remove_unused(&keep.collect());
+        self.hands().remove_unused(keep.collect());
         Ok(found)
     }
 
@@ -113,10 +115,9 @@ impl Launcher {
             return Ok(Found::Gone(Gone::lost("the node was restarted")));
         }
         // Taking the shim's place settles whether one can still come.
-        let nobody = ShimRecord { shim: None };
-        let took = write_json_once(dir, record::SHIM, &nobody).on("write", dir.join(record::SHIM));
-        if took? {
-            record.plan.fence.remove().on("remove the cgroup of", dir)?;
+        if self.take_place(record.attempt)? {
+            self.hands()
+                .remove_cgroup(record.attempt, &record.plan.fence)?;
             return Ok(Found::Gone(Gone::lost(
                 "the agent ended before it had started the job",
             )));
@@ -135,7 +136,8 @@ impl Launcher {
         if record.plan.fence.is_populated(None) {
             return Ok(Found::Running { orphan: true });
         }
-        record.plan.fence.remove().on("remove the cgroup of", dir)?;
+        self.hands()
+            .remove_cgroup(record.attempt, &record.plan.fence)?;
         Ok(Found::Gone(Gone::lost(
             "its shim was killed, so nobody saw how its processes ended",
         )))

@@ -25,7 +25,7 @@ pub struct HostLimits {
 }
 
 /// What the host can do, and where.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hierarchy {
     /// `<parent>/gpuloom/<instance>/jobs`, or why there is none.
     jobs: Result<PathBuf, String>,
@@ -35,7 +35,7 @@ pub struct Hierarchy {
 
 const WANTED_CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
-fn mount_point() -> Option<PathBuf> {
+pub(crate) fn mount_point() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');
@@ -58,7 +58,29 @@ fn default_parent() -> Option<PathBuf> {
     Some(if delegated.is_dir() { delegated } else { mount })
 }
 
-fn make(path: &Path) -> io::Result<()> {
+/// Takes every controller back from the children of `dir`, deepest first, so that processes may
+/// be put into `dir` itself again: into the unit's own cgroup, when its service is restarted.
+pub(crate) fn disable_controllers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            disable_controllers(&entry.path());
+        }
+    }
+    let control = dir.join("cgroup.subtree_control");
+    for controller in fs::read_to_string(&control)
+        .unwrap_or_default()
+        .split_whitespace()
+    {
+        if let Err(error) = fs::write(&control, format!("-{controller}")) {
+            eprintln!(
+                "gpuloom: cannot take {controller} back from {}: {error}",
+                dir.display()
+            );
+        }
+    }
+}
+
+pub(crate) fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -179,6 +201,11 @@ impl Hierarchy {
         self.jobs.is_ok()
     }
 
+    /// Why there are no cgroups, when there are none.
+    pub(crate) fn lacks(&self) -> Option<&str> {
+        self.jobs.as_ref().err().map(String::as_str)
+    }
+
     /// What the host can enforce: `yes`, or `no: ` and why, by name.
     pub fn capabilities(&self) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
@@ -221,6 +248,12 @@ impl Hierarchy {
         let dir = leaf.parent().unwrap_or(leaf);
         remove(leaf).on("replace cgroup", leaf)?;
         fs::create_dir(dir).on("make cgroup", dir)?;
+        self.limit(dir, limits)?;
+        fs::create_dir(leaf).on("make cgroup", leaf)
+    }
+
+    /// States the limits of an attempt's cgroup `dir`.
+    pub(crate) fn limit(&self, dir: &Path, limits: HostLimits) -> Result<(), LaunchError> {
         let mut settings = Vec::new();
         if let Some(memory) = limits.memory {
             settings.push(("memory.max", memory.0.to_string()));
@@ -238,7 +271,7 @@ impl Hierarchy {
                 fs::write(dir.join(file), value).on("limit cgroup by", dir.join(file))?;
             }
         }
-        fs::create_dir(leaf).on("make cgroup", leaf)
+        Ok(())
     }
 
     /// The attempt whose processes are in the cgroup `path` (as /proc/PID/cgroup shows it).

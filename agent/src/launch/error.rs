@@ -49,6 +49,14 @@ pub enum LaunchError {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// The jobs holder refused, or could not.
+    #[error("the jobs holder: {message}")]
+    Refused {
+        /// Which kind of refusal.
+        why: super::wire::Why,
+        /// What and why.
+        message: String,
+    },
     /// A documented limit is reached.
     #[error("{what}: at most {limit}; try again later")]
     Limit {

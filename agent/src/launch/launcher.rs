@@ -3,6 +3,7 @@
 use super::cgroup::{Hierarchy, HostLimits};
 use super::error::{LaunchError, OnPath as _};
 use super::fence::Fence;
+use super::hands::{Hands, Holder};
 use super::log_keep::KeptLogs;
 use super::log_write::{LOG_FILE_BYTES, LOG_FILES};
 use super::process;
@@ -26,6 +27,8 @@ use tokio::io::AsyncReadExt as _;
 
 /// How long a shim may take from its start to the job's exec.
 const START_BOUND: Duration = Duration::from_secs(30);
+/// Between two looks at a shim that starts its job.
+const SHIM_LOOK: Duration = Duration::from_millis(5);
 /// Attempts remembered after they were forgotten, so that a late order never starts one again.
 const MAX_FORGOTTEN: usize = 20_000;
 const FORGOTTEN: &str = "forgotten";
@@ -54,6 +57,9 @@ pub struct LaunchConfig {
     pub log_files: u32,
     /// Told to jobs on simulated nodes.
     pub sim_state: Option<PathBuf>,
+    /// Where `gpuloom jobs-holder` does what takes privileges; `None`: this process does it. The
+    /// holder then decides on shims and cgroups, whatever is stated here.
+    pub jobs_socket: Option<PathBuf>,
 }
 
 /// What is to be started.
@@ -76,7 +82,7 @@ pub struct Launcher {
 #[derive(Debug)]
 struct Inner {
     config: LaunchConfig,
-    hierarchy: Hierarchy,
+    hands: Hands,
     user: Option<JobUser>,
     boot_id: String,
     forgotten: Mutex<Forgotten>,
@@ -108,6 +114,7 @@ impl LaunchConfig {
             log_file_bytes: LOG_FILE_BYTES,
             log_files: LOG_FILES,
             sim_state: None,
+            jobs_socket: None,
         })
     }
 }
@@ -164,6 +171,29 @@ impl Forgotten {
     }
 }
 
+fn hands(config: &LaunchConfig) -> Result<Hands, LaunchError> {
+    if let Some(socket) = &config.jobs_socket {
+        let (node, dir) = (config.node.clone(), config.dir.clone());
+        let holder = Holder::new(socket.clone(), node, dir);
+        let hierarchy = holder.open()?;
+        return Ok(Hands::Holder(holder, hierarchy));
+    }
+    Ok(Hands::Here(if config.use_cgroups {
+        Hierarchy::probe(config.cgroup_parent.as_deref(), config.node.as_str())
+    } else {
+        Hierarchy::absent("switched off in the configuration")
+    }))
+}
+
+/// A shim for the attempt in `dir`, from its program and first arguments. `None`: there is none.
+pub(super) fn shim_command(shim: &[OsString], dir: &Path) -> Option<std::process::Command> {
+    let (program, first) = shim.split_first()?;
+    let mut command = std::process::Command::new(program);
+    command.args(first).arg("--attempt-dir").arg(dir);
+    command.env_clear().current_dir("/").stdin(Stdio::null());
+    Some(command)
+}
+
 // === impl Launcher ===
 
 impl Launcher {
@@ -179,17 +209,13 @@ impl Launcher {
         made.on("make", dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).on("open to jobs", dir)?;
         let is_root = rustix::process::geteuid().is_root();
-        let user = is_root
+        let user = (is_root || config.jobs_socket.is_some())
             .then(|| JobUser::find(&config.job_user))
             .transpose()?;
-        let hierarchy = if config.use_cgroups {
-            Hierarchy::probe(config.cgroup_parent.as_deref(), config.node.as_str())
-        } else {
-            Hierarchy::absent("switched off in the configuration")
-        };
+        let hands = hands(&config)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                hierarchy,
+                hands,
                 user,
                 boot_id: process::boot_id().on("read", "/proc/sys/kernel/random/boot_id")?,
                 forgotten: Mutex::new(Forgotten::read(dir)?),
@@ -202,7 +228,7 @@ impl Launcher {
 
     /// What the host can enforce: `yes`, a value, or `no: ` and why, by name.
     pub fn capabilities(&self) -> BTreeMap<String, String> {
-        let mut out = self.inner.hierarchy.capabilities();
+        let mut out = self.hierarchy().capabilities();
         let user = match &self.inner.user {
             Some(user) => user.name.clone(),
             None => "no: the agent is not root, so jobs run as its own user".to_owned(),
@@ -218,7 +244,7 @@ impl Launcher {
 
     /// The cgroup above all of the node's jobs; `None` without cgroups. Killing it kills them.
     pub fn cgroup(&self) -> Option<&Path> {
-        self.inner.hierarchy.instance()
+        self.hierarchy().instance()
     }
 
     pub(super) fn config(&self) -> &LaunchConfig {
@@ -226,7 +252,27 @@ impl Launcher {
     }
 
     pub(super) fn hierarchy(&self) -> &Hierarchy {
-        &self.inner.hierarchy
+        self.inner.hands.hierarchy()
+    }
+
+    pub(super) fn hands(&self) -> &Hands {
+        &self.inner.hands
+    }
+
+    /// Carries `step` out; a holder is asked on a thread that may wait for its answer.
+    pub(super) async fn by_hands<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Hands) -> Result<T, LaunchError> + Send + 'static,
+    ) -> Result<T, LaunchError> {
+        if self.hands().holder().is_none() {
+            return step(self.hands());
+        }
+        let launcher = self.clone();
+        let asked = tokio::task::spawn_blocking(move || step(launcher.hands())).await;
+        asked.unwrap_or_else(|e| {
+            let message = format!("asking the jobs holder was broken off: {e}");
+            Err(LaunchError::NotStarted { message })
+        })
     }
 
     pub(super) fn log_readers(&self) -> &Arc<tokio::sync::Semaphore> {
@@ -277,9 +323,12 @@ impl Launcher {
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o711).create(&dir);
         made.on("make", &dir)?;
+        // Whatever the umask: jobs name files in it by their whole path.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).on("open to jobs", &dir)?;
         let work = dir.join("work");
         builder.mode(0o700).create(&work).on("make", &work)?;
-        if let Some(user) = &self.inner.user {
+        // A holder does this when it starts the attempt.
+        if let (Some(user), None) = (&self.inner.user, self.hands().holder()) {
             std::os::unix::fs::chown(&work, Some(user.uid), Some(user.gid))
                 .on("hand over", &work)?;
         }
@@ -305,7 +354,7 @@ impl Launcher {
         let config = &self.inner.config;
         let own_workdir = order.spec.workdir.is_none();
         let env = self.environment(order, &own);
-        let fence = match self.inner.hierarchy.leaf(order.attempt) {
+        let fence = match self.hierarchy().leaf(order.attempt) {
             Some(leaf) => Fence::Cgroup { leaf },
             None => Fence::Marker {
                 entries: ["GPULOOM_NODE", "GPULOOM_ATTEMPT"]
@@ -360,39 +409,86 @@ impl Launcher {
     /// Starts a recorded attempt and returns when its first process runs. An error means that it
     /// does not run, and no process of it is left.
     pub async fn launch(&self, record: &AttemptRecord) -> Result<Started, LaunchError> {
-        let launched = self.spawn_shim(record).await;
+        let launched = match self.hands() {
+            Hands::Here(_) => self.spawn_shim(record).await,
+            Hands::Holder(holder, _) => self.have_spawned(record, holder).await,
+        };
         if launched.is_err() {
             self.stop(record.attempt, Duration::ZERO).await?;
-            let dir = self.dir_of(record.attempt);
-            record.plan.fence.remove().on("remove the cgroup of", dir)?;
+            self.remove_cgroup(record).await?;
         }
         launched
+    }
+
+    pub(super) async fn remove_cgroup(&self, record: &AttemptRecord) -> Result<(), LaunchError> {
+        let (attempt, fence) = (record.attempt, record.plan.fence.clone());
+        self.by_hands(move |hands| hands.remove_cgroup(attempt, &fence))
+            .await
+    }
+
+    /// Has the holder spawn the shim.
+    async fn have_spawned(
+        &self,
+        record: &AttemptRecord,
+        holder: &Holder,
+    ) -> Result<Started, LaunchError> {
+        let (attempt, holder) = (record.attempt, holder.clone());
+        failpoint::hit("launch.cgroup.before");
+        failpoint::hit("launch.spawn.before");
+        let spawned = self.by_hands(move |_| holder.start(attempt)).await;
+        failpoint::hit("launch.cgroup.after");
+        failpoint::hit("launch.spawn.after");
+        match spawned {
+            Ok(shim) => self.claimed(attempt, shim).await?,
+            // The holder may have died between the spawn and its answer: taking the shim's place
+            // settles whether one can still come.
+            Err(error) if self.take_place(attempt)? => return Err(error),
+            Err(error) => tracing::warn!(%attempt, %error, "its shim was started all the same"),
+        }
+        self.wait_started(attempt).await
+    }
+
+    /// Waits until the shim has taken its place, or is gone.
+    async fn claimed(
+        &self,
+        attempt: AttemptId,
+        shim: process::Identity,
+    ) -> Result<(), LaunchError> {
+        let place = self.dir_of(attempt).join(record::SHIM);
+        let deadline = tokio::time::Instant::now() + START_BOUND;
+        while !place.exists() && shim.is_alive() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(SHIM_LOOK).await;
+        }
+        self.take_place(attempt).map(drop)
+    }
+
+    /// True when no shim had taken its place: none will start anything from now on.
+    pub(super) fn take_place(&self, attempt: AttemptId) -> Result<bool, LaunchError> {
+        let dir = self.dir_of(attempt);
+        let nobody = record::ShimRecord { shim: None };
+        write_json_once(&dir, record::SHIM, &nobody).on("write", dir.join(record::SHIM))
     }
 
     async fn spawn_shim(&self, record: &AttemptRecord) -> Result<Started, LaunchError> {
         let dir = self.dir_of(record.attempt);
         failpoint::hit("launch.cgroup.before");
         if let Fence::Cgroup { leaf } = &record.plan.fence {
-            self.inner.hierarchy.create(leaf, record.plan.limits)?;
+            self.hierarchy().create(leaf, record.plan.limits)?;
         }
         failpoint::hit("launch.cgroup.after");
         let log = dir.join("shim.log");
         let stderr = File::create(&log).on("write", &log)?;
-        let (program, first) = self.inner.config.shim.split_first().ok_or_else(|| {
+        let command = shim_command(&self.inner.config.shim, &dir).ok_or_else(|| {
             let message = "the shim's program is not configured".to_owned();
             LaunchError::NotStarted { message }
         })?;
-        let mut command = tokio::process::Command::new(program);
-        command.args(first).arg("--attempt-dir").arg(&dir);
-        command.env_clear().current_dir("/");
+        let program = PathBuf::from(command.get_program());
+        let mut command = tokio::process::Command::from(command);
         if cfg!(debug_assertions) {
             let failpoints = std::env::var_os("GPULOOM_FAILPOINTS");
             command.envs(failpoints.map(|f| ("GPULOOM_FAILPOINTS", f)));
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr);
+        command.stdout(Stdio::piped()).stderr(stderr);
         failpoint::hit("launch.spawn.before");
         let mut child = command.spawn().on("run the shim", program)?;
         failpoint::hit("launch.spawn.after");
@@ -403,15 +499,16 @@ impl Launcher {
             let mut nothing = Vec::new();
             let closed = stdout.read_to_end(&mut nothing);
             if tokio::time::timeout(START_BOUND, closed).await.is_err() {
-                self.kill_shim(record.attempt);
+                self.kill_shim(record.attempt).await?;
             }
         }
         self.started(record.attempt)
     }
 
-    fn kill_shim(&self, attempt: AttemptId) {
-        if let Some(pid) = self.live_shim(attempt).and_then(process::Identity::as_pid) {
-            process::kill(pid);
+    async fn kill_shim(&self, attempt: AttemptId) -> Result<(), LaunchError> {
+        match self.live_shim(attempt) {
+            Some(shim) => self.by_hands(move |h| h.kill_shim(attempt, shim)).await,
+            None => Ok(()),
         }
     }
 
@@ -421,9 +518,9 @@ impl Launcher {
         let deadline = tokio::time::Instant::now() + START_BOUND;
         while self.live_shim(attempt).is_some() && !dir.join(record::STARTED).exists() {
             if tokio::time::Instant::now() >= deadline {
-                self.kill_shim(attempt);
+                self.kill_shim(attempt).await?;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(SHIM_LOOK).await;
         }
         let started = self.started(attempt);
         if started.is_err() {
@@ -492,10 +589,7 @@ impl Launcher {
         let dir = self.dir_of(attempt);
         let kept = self.kept_logs().keep(&dir);
         kept.on("keep the logs of", &dir)?;
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).on("remove", dir),
-            _ => {}
-        }
+        self.hands().remove_dir(attempt, &dir)?;
         failpoint::hit("launch.forget.after");
         Ok(())
     }
@@ -503,8 +597,8 @@ impl Launcher {
     /// The attempt that process `pid` belongs to, while it lives.
     pub fn attempt_of(&self, pid: i32) -> Option<AttemptId> {
         let path = process::cgroup_of(pid)?;
-        if self.inner.hierarchy.is_available() {
-            return self.inner.hierarchy.attempt_of(&path);
+        if self.hierarchy().is_available() {
+            return self.hierarchy().attempt_of(&path);
         }
         let node = format!("GPULOOM_NODE={}", self.inner.config.node);
         if !process::environ_has(pid, &node) {
@@ -518,9 +612,7 @@ impl Launcher {
     pub async fn purge(&self) -> Result<(), LaunchError> {
         for adopted in self.adopt()? {
             self.stop(adopted.record.attempt, Duration::ZERO).await?;
-            let dir = self.dir_of(adopted.record.attempt);
-            let removed = adopted.record.plan.fence.remove();
-            removed.on("remove the cgroup of", dir)?;
+            self.remove_cgroup(&adopted.record).await?;
         }
         self.release();
         Ok(())
@@ -528,6 +620,6 @@ impl Launcher {
 
     /// Removes the node's cgroups unless an attempt is in them; the last thing an agent does.
     pub fn release(&self) {
-        self.inner.hierarchy.release();
+        self.hands().release();
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Bytes of one log file before the next is begun, unless configured.
@@ -32,7 +33,10 @@ pub(crate) fn nth(path: &Path, n: u32) -> PathBuf {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    // Never through a link: the shim may write where the owner of the directory may not.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 // === impl RotatingLog ===

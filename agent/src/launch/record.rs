@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -123,9 +124,17 @@ pub(crate) fn now() -> Millis {
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// An empty file at `path`, which must not be a link.
+pub(crate) fn create_here(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
 fn write_temporary(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let path = dir.join(format!(".{name}.{}", std::process::id()));
-    let mut file = File::create(&path)?;
+    // Never through a link: a shim has privileges that whoever may write here need not have.
+    let mut file = create_here(&path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(path)
@@ -162,6 +171,36 @@ pub(crate) fn read_json<T: DeserializeOwned>(
             .map_err(|source| LaunchError::Corrupt { path, source }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).on("read", path),
+    }
+}
+
+// === impl AttemptRecord ===
+
+impl AttemptRecord {
+    /// Refuses a record that asks a holder, whose jobs are in `jobs`, for more than a job may have:
+    /// whoever wrote it has fewer privileges than who carries it out.
+    pub(crate) fn check_held(&self, jobs: &Path) -> Result<(), LaunchError> {
+        let refuse = |message: String| {
+            Err(LaunchError::Refused {
+                why: super::wire::Why::Privileged,
+                message,
+            })
+        };
+        let leaf = jobs.join(self.attempt.path_name()).join("work");
+        if self.plan.fence != (Fence::Cgroup { leaf: leaf.clone() }) {
+            let leaf = leaf.display();
+            return refuse(format!("attempt {} must run in {leaf}", self.attempt));
+        }
+        match &self.plan.user {
+            Some(user) if user.uid != 0 && user.gid != 0 => Ok(()),
+            user => {
+                let name = user.as_ref().map_or("nobody in particular", |u| &u.name);
+                refuse(format!(
+                    "attempt {} must run as an unprivileged user, not as {name:?}",
+                    self.attempt
+                ))
+            }
+        }
     }
 }
 

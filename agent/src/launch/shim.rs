@@ -53,11 +53,11 @@ struct Shim {
     ended: Option<(Exit, Millis)>,
 }
 
-/// `gpuloom shim --attempt-dir DIR`: runs the attempt recorded in DIR to its end. Must be called
+/// `gpuloom shim --attempt-dir DIR [--jobs-cgroup DIR]`: runs the attempt recorded in DIR to its end. Must be called
 /// while the process has one thread. Exits with 0 once exit.json is written, or when the place is
 /// taken already; with 1, saying why on standard error, otherwise.
 pub fn shim_main(args: &[OsString]) -> ExitCode {
-    let [flag, dir] = args else {
+    let ([flag, dir, held @ ..], true) = (args, matches!(args.len(), 2 | 4)) else {
         eprintln!("usage: gpuloom shim --attempt-dir DIR (started by the agent, not by people)");
         return ExitCode::from(2);
     };
@@ -65,7 +65,15 @@ pub fn shim_main(args: &[OsString]) -> ExitCode {
         eprintln!("gpuloom shim: {flag:?} is not --attempt-dir");
         return ExitCode::from(2);
     }
-    match run(Path::new(dir)) {
+    let jobs = match held {
+        [flag, jobs] if flag == "--jobs-cgroup" => Some(Path::new(jobs)),
+        [flag, ..] => {
+            eprintln!("gpuloom shim: {flag:?} is not --jobs-cgroup");
+            return ExitCode::from(2);
+        }
+        [] => None,
+    };
+    match run(Path::new(dir), jobs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = std::error::Error::source(&error);
@@ -76,10 +84,13 @@ pub fn shim_main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(dir: &Path) -> Result<(), LaunchError> {
+fn run(dir: &Path, jobs: Option<&Path>) -> Result<(), LaunchError> {
     let Some(record) = read_json::<AttemptRecord>(dir, record::SPEC)? else {
         return Err(io::Error::from(io::ErrorKind::NotFound)).on("read", dir.join(record::SPEC));
     };
+    if let Some(jobs) = jobs {
+        record.check_held(jobs)?;
+    }
     if rustix::process::setsid().is_err()
         && rustix::process::getsid(None) != Ok(rustix::process::getpid())
     {
@@ -98,7 +109,11 @@ fn run(dir: &Path) -> Result<(), LaunchError> {
     }
     failpoint::hit("shim.claim.after");
     let children = sys::watch_children().on("watch the children of", dir)?;
-    let plan = record.plan;
+    let mut plan = record.plan;
+    if plan.own_workdir && jobs.is_some() {
+        // As this directory was opened, whatever its path leads to by now.
+        plan.workdir = dir.join("work");
+    }
     match start(dir, &plan) {
         Ok((job, streams)) => {
             let shim = Shim {

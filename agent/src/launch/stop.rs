@@ -5,7 +5,7 @@ use super::launcher::Launcher;
 use super::process::Identity;
 use super::record::{self, AttemptRecord, Exited, ShimRecord, now, read_json};
 use gpuloom_fleet::{AttemptId, Exit, Millis};
-use rustix::process::{PidfdFlags, Signal};
+use rustix::process::PidfdFlags;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl Launcher {
     /// attempts started here and adopted ones. Dropping the future changes nothing.
     pub async fn wait(&self, attempt: AttemptId) -> Result<Gone, LaunchError> {
         let dir = self.dir_of(attempt);
-        let plan = self.record_of(attempt)?.plan;
+        let recorded = self.record_of(attempt)?;
         if let Some(ShimRecord { shim: Some(shim) }) = read_json(&dir, record::SHIM)? {
             ended(shim).await.on("wait for the shim of", &dir)?;
         }
@@ -99,10 +99,10 @@ impl Launcher {
             return Ok(exited.into());
         }
         // The shim was killed. Its job may live on: it is waited for, and holds its devices.
-        while plan.fence.is_populated(None) {
+        while recorded.plan.fence.is_populated(None) {
             sleep(ORPHAN_LOOK).await;
         }
-        plan.fence.remove().on("remove the cgroup of", &dir)?;
+        self.remove_cgroup(&recorded).await?;
         Ok(Gone::lost(
             "its shim was killed, so nobody saw how its processes ended",
         ))
@@ -116,14 +116,18 @@ impl Launcher {
         let shim = || self.live_shim(attempt);
         let started = Instant::now();
         if !grace.is_zero() {
-            plan.fence.signal(Signal::TERM, shim().map(|s| s.pid));
+            let (fence, shim) = (plan.fence.clone(), shim().map(|s| s.pid));
+            self.by_hands(move |hands| hands.terminate(attempt, &fence, shim))
+                .await?;
         }
         let mut look = LOOK.0;
         let mut killed_at: Option<Instant> = None;
         while plan.fence.is_populated(shim().map(|s| s.pid)) {
             let due = killed_at.is_none_or(|at| at.elapsed() >= KILL_AGAIN);
             if started.elapsed() >= grace && due {
-                plan.fence.kill(shim().map(|s| s.pid));
+                let (fence, shim) = (plan.fence.clone(), shim().map(|s| s.pid));
+                self.by_hands(move |hands| hands.kill(attempt, &fence, shim))
+                    .await?;
                 look = LOOK.0;
                 killed_at = Some(Instant::now());
             }
@@ -144,9 +148,8 @@ impl Launcher {
             Ok(done) => done.on("wait for the shim of", dir),
             Err(_) => {
                 tracing::warn!(%attempt, "its shim cannot record its end and is killed");
-                if let Some(pid) = shim.as_pid().filter(|_| shim.is_alive()) {
-                    super::process::kill(pid);
-                }
+                self.by_hands(move |hands| hands.kill_shim(attempt, shim))
+                    .await?;
                 ended(shim).await.on("wait for the shim of", dir)
             }
         }

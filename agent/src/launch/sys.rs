@@ -65,8 +65,7 @@ fn check(step: Step, rc: i32) -> Result<(), Failed> {
 /// A descriptor that is readable when a child changed state; SIGCHLD is blocked from here on, and
 /// signals meant for terminals and services are ignored: a shim ends when its job has.
 pub(crate) fn watch_children() -> io::Result<OwnedFd> {
-    // SAFETY: `set` is initialised by sigemptyset before use; the pointers live for the calls; the
-    // process has one thread, so the mask is the process's. signalfd's result is owned by us alone.
+    // SAFETY: no pointers; the process has one thread, so nobody else sets dispositions.
     unsafe {
         for ignored in [
             libc::SIGTERM,
@@ -79,9 +78,25 @@ pub(crate) fn watch_children() -> io::Result<OwnedFd> {
         ] {
             libc::signal(ignored, libc::SIG_IGN);
         }
+    }
+    watch(&[libc::SIGCHLD])
+}
+
+/// A descriptor that is readable when the process is asked to end; children started by the
+/// standard library begin with nothing blocked.
+pub(crate) fn watch_stop() -> io::Result<OwnedFd> {
+    watch(&[libc::SIGTERM, libc::SIGINT])
+}
+
+fn watch(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
+    // SAFETY: `set` is initialised by sigemptyset before use; the pointers live for the calls; the
+    // process has one thread, so the mask is the process's. signalfd's result is owned by us alone.
+    unsafe {
         let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
         if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -191,6 +206,7 @@ fn become_job(
         libc::close_range(3, libc::c_uint::MAX, flags)
     })?;
     limit_resources(child.nofile)?;
+    be_killed_as_others_are();
     if let Some(user) = &child.user {
         become_user(user)?;
     }
@@ -244,6 +260,23 @@ fn limit_resources(nofile: u64) -> Result<(), Failed> {
     set(libc::RLIMIT_NOFILE, nofile, false)?;
     // GPU libraries pin host memory.
     set(libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY, true)
+}
+
+/// The agent and its shims are spared when memory runs out; their jobs are not. Raising one's own
+/// value takes no privilege, and where it cannot be done the job runs all the same.
+fn be_killed_as_others_are() {
+    // SAFETY: constant NUL-terminated path, constant bytes, and a descriptor of this child alone,
+    // closed again.
+    unsafe {
+        let fd = libc::open(
+            c"/proc/self/oom_score_adj".as_ptr(),
+            libc::O_WRONLY | libc::O_CLOEXEC,
+        );
+        if fd >= 0 {
+            libc::write(fd, b"0".as_ptr().cast(), 1);
+            libc::close(fd);
+        }
+    }
 }
 
 #[repr(C)]

@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub grace_s: u64,
     /// The unprivileged user jobs run as.
     pub job_user: String,
+    /// Where `gpuloom jobs-holder` starts and ends jobs; `None`: this process does.
+    pub jobs_socket: Option<PathBuf>,
     /// A delegated cgroup v2 directory; `None`: where cgroup v2 is mounted.
     pub cgroup_parent: Option<PathBuf>,
     /// What each job may use of the host.
@@ -78,6 +80,7 @@ impl From<crate::config::NodeConfig> for NodeConfig {
             poll_ms: c.poll_s.saturating_mul(1000),
             grace_s: c.grace_s,
             job_user: c.job_user,
+            jobs_socket: c.jobs_socket,
             cgroup_parent: None,
             job_limits: HostLimits::default(),
             log_file_bytes: LOG_FILE_BYTES,
@@ -156,6 +159,7 @@ impl NodeConfig {
         launch.limits = self.job_limits;
         launch.log_file_bytes = self.log_file_bytes;
         launch.log_files = self.log_files;
+        launch.jobs_socket.clone_from(&self.jobs_socket);
         launch.sim_state.clone_from(&self.sim_state);
         Ok(launch)
     }

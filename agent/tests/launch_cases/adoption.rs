@@ -32,7 +32,7 @@ fn adopted(rig: &Rig) -> Adopted {
     found.remove(0)
 }
 
-fn shim_pid(rig: &Rig, id: &str) -> i32 {
+pub(crate) fn shim_pid(rig: &Rig, id: &str) -> i32 {
     let path = rig.launcher.dir_of(attempt(id)).join("shim.json");
     let text = std::fs::read_to_string(path).expect("reads");
     let shim: serde_json::Value = serde_json::from_str(&text).expect("is JSON");

@@ -12,11 +12,8 @@ pub(crate) fn agent_main(args: &[OsString]) -> ExitCode {
     let [dir, node, kind, mode, id, script] = text[..] else {
         return ExitCode::from(2);
     };
-    let kind = if kind == "cgroup" {
-        Kind::Cgroup
-    } else {
-        Kind::Marker
-    };
+    let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind);
+    let kind = kind.expect("a kind");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let id = attempt(id);
     let life = async {

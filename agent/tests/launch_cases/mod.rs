@@ -2,6 +2,7 @@
 
 mod adoption;
 mod crashes;
+mod holder;
 mod jobs;
 mod logs;
 mod rig;
@@ -55,4 +56,16 @@ pub(crate) const ALL: &[Case] = cases![
     logs::a_follower_sees_everything_and_ends_with_the_job,
     logs::a_reader_too_many_is_refused,
     crashes::a_crash_at_any_step_starts_no_job_twice_and_leaves_none_behind,
+];
+
+/// What concerns the holder itself.
+pub(crate) const HOLDER: &[Case] = cases![
+    holder::jobs_go_on_without_it_and_with_the_next_one as root,
+    holder::it_is_waited_for_while_it_is_started_again as root,
+    holder::it_acts_below_its_root_alone as root,
+    holder::it_starts_nothing_with_privileges as root,
+    holder::others_may_not_ask as root,
+    holder::what_does_not_read_is_refused as root,
+    holder::at_its_end_it_ends_all_jobs_and_their_ends_are_known as root,
+    holder::it_refuses_to_share_a_socket_or_a_cgroup as root,
 ];

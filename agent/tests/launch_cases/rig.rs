@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Kind {
     Cgroup,
     Marker,
+    /// In cgroups, by a holder.
+    Held,
 }
 
 pub(crate) struct Host {
@@ -29,7 +32,15 @@ pub(crate) struct Host {
     root: bool,
 }
 
+/// A real holder, with a cgroup of its own.
+pub(crate) struct Holder {
+    root: PathBuf,
+    pub(crate) cgroup: PathBuf,
+    child: Child,
+}
+
 pub(crate) struct Rig {
+    pub(crate) holder: Option<Holder>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) config: LaunchConfig,
     pub(crate) launcher: Launcher,
@@ -37,12 +48,13 @@ pub(crate) struct Rig {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Cgroup, Self::Marker];
+    pub(crate) const ALL: [Self; 3] = [Self::Cgroup, Self::Marker, Self::Held];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Cgroup => "cgroup",
             Self::Marker => "marker",
+            Self::Held => "held",
         }
     }
 }
@@ -67,11 +79,11 @@ impl Host {
 
     /// Why a case cannot run here; `None` when it can.
     pub(crate) fn lacks(&self, kind: Kind, needs_root: bool) -> Option<String> {
-        if needs_root && !self.root {
+        if (needs_root || kind == Kind::Held) && !self.root {
             return Some("needs root".to_owned());
         }
         match (kind, &self.cgroup) {
-            (Kind::Cgroup, Err(why)) => Some(format!("needs cgroup v2, but {why}")),
+            (Kind::Cgroup | Kind::Held, Err(why)) => Some(format!("needs cgroup v2, but {why}")),
             _ => None,
         }
     }
@@ -123,7 +135,51 @@ pub(crate) fn config(kind: Kind, dir: PathBuf, node: &str) -> LaunchConfig {
     let node = NodeId::new(node).expect("an id");
     let mut config = LaunchConfig::new(dir, node).expect("a config");
     config.use_cgroups = kind == Kind::Cgroup;
+    config.jobs_socket = (kind == Kind::Held).then(|| config.dir.with_file_name("jobs.sock"));
     config
+}
+
+impl Holder {
+    fn new(root: &Path, name: &str) -> Self {
+        let mount = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let mount = mount.iter().find(|m| m.join("cgroup.controllers").exists());
+        let cgroup = mount.expect("cgroup v2").join(format!("gpuloom-{name}"));
+        std::fs::create_dir(&cgroup).expect("a cgroup");
+        let child = Self::spawn(root, &cgroup);
+        Self {
+            root: root.to_owned(),
+            cgroup,
+            child,
+        }
+    }
+
+    pub(crate) fn command(root: &Path, cgroup: &Path) -> Command {
+        let mut command = Command::new(this_program());
+        command.args(["jobs-holder", "--agent-uid", "65533", "--socket"]);
+        command.arg(root.join("jobs.sock")).arg("--root").arg(root);
+        command.arg("--cgroup").arg(cgroup).stderr(Stdio::null());
+        command
+    }
+
+    fn spawn(root: &Path, cgroup: &Path) -> Child {
+        Self::command(root, cgroup).spawn().expect("runs")
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("ends");
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.child = Self::spawn(&self.root, &self.cgroup);
+    }
+
+    /// By SIGTERM.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signals");
+        self.child.wait().expect("ends")
+    }
 }
 
 impl Rig {
@@ -138,7 +194,9 @@ impl Rig {
         let node = format!("test-{}-{n}", std::process::id());
         let mut config = config(kind, dir.path().join("attempts"), &node);
         change(&mut config);
+        let holder = (kind == Kind::Held).then(|| Holder::new(dir.path(), &node));
         Self {
+            holder,
             launcher: Launcher::open(config.clone()).expect("opens"),
             runtime: tokio::runtime::Runtime::new().expect("a runtime"),
             config,
@@ -214,13 +272,12 @@ impl Rig {
 
     /// The cgroups of this rig's node, when it has any.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        let held = self.holder.iter().map(|h| h.cgroup.as_path());
         ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-            .iter()
-            .map(|root| {
-                Path::new(root)
-                    .join("gpuloom")
-                    .join(self.config.node.as_str())
-            })
+            .map(Path::new)
+            .into_iter()
+            .chain(held)
+            .map(|root| root.join("gpuloom").join(self.config.node.as_str()))
             .filter(|path| path.exists())
             .collect()
     }
@@ -229,9 +286,19 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         let purged = self.runtime.block_on(self.launcher.purge());
+        let left = self.cgroups();
+        // Whatever is wrong: no holder outlives its test.
+        let ended = self.holder.as_mut().map(|holder| {
+            let ended = holder.end();
+            (ended, std::fs::remove_dir(&holder.cgroup))
+        });
         if !std::thread::panicking() {
             purged.expect("nothing is left behind");
-            assert_eq!(self.cgroups(), Vec::<PathBuf>::new());
+            assert_eq!(left, Vec::<PathBuf>::new());
+            if let Some((ended, removed)) = ended {
+                assert!(ended.success(), "{ended}");
+                removed.expect("no cgroup is left behind");
+            }
         }
     }
 }

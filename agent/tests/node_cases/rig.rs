@@ -65,6 +65,7 @@ impl Rig {
             grace_s: 5,
             // This very program is the workload, and nobody else may read it where it lies.
             job_user: "root".to_owned(),
+            jobs_socket: None,
             cgroup_parent: None,
             job_limits: HostLimits::default(),
             log_file_bytes: 1 << 20,
