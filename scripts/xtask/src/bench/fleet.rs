@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tfplug_host::terraform::Cli;
 
+const WORKLOAD: &str = "gpuloom-sim-workload";
+
 /// A running fleet; dropping it destroys it.
 pub(crate) struct Fleet {
     cli: Cli,
@@ -39,6 +41,7 @@ impl Fleet {
             .prefix("gpuloom-bench-")
             .tempdir()?;
         open_to_all(root.path())?;
+        fs::copy(bin.join(WORKLOAD), root.path().join(WORKLOAD))?;
         let key = root.path().join("admin.pem");
         let made = Command::new(bin.join("gpuloom"))
             .arg("keygen")
@@ -74,8 +77,8 @@ impl Fleet {
     /// Runs `gpuloom` as the fleet's admin; its JSON.
     pub(crate) fn gpuloom(&self, args: &[&str]) -> Result<Value> {
         let out = Command::new(self.bin.join("gpuloom"))
-            .args(args)
             .args(["-o", "json"])
+            .args(args)
             .env("GPULOOM_ENDPOINT", &self.endpoint)
             .env("GPULOOM_CA_PIN", &self.ca_pin)
             .env("GPULOOM_ADMIN_KEY", self.root.path().join("admin.pem"))
@@ -101,9 +104,9 @@ impl Fleet {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// The simulator's workload.
+    /// The simulator's workload, where the jobs' user can reach it.
     pub(crate) fn workload(&self) -> String {
-        self.bin.join("gpuloom-sim-workload").display().to_string()
+        self.root.path().join(WORKLOAD).display().to_string()
     }
 
     /// The agents' process ids by instance.
@@ -111,6 +114,10 @@ impl Fleet {
         let mut agents = Vec::new();
         for entry in fs::read_dir(self.root.path().join("instances"))? {
             let entry = entry?;
+            // The driver's own files begin with a dot.
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             let Ok(lock) = fs::read_to_string(entry.path().join("lock")) else {
                 continue;
             };

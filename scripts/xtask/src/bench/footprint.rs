@@ -35,7 +35,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         };
         let cpu = |now: Use, then: Use| (now.cpu_s - then.cpu_s) / seconds * 100.0;
         rows.push(row("memory", now[0].rss_mib, "MiB", Some(25.0)));
-        rows.push(row("gpu-probe memory", now[1].rss_mib, "MiB", None));
+        if now[1].rss_mib > 0.0 {
+            rows.push(row("gpu-probe memory", now[1].rss_mib, "MiB", None));
+        }
         rows.push(row(
             "cpu with gpu-probe",
             cpu(now[0], then[0]) + cpu(now[1], then[1]),
