@@ -15,7 +15,7 @@ pub use audit::{Audit, LimitOf};
 pub use built::{Built, repository};
 pub use fleet::{Answer, Fleet, milli};
 pub use http::get;
-pub use process::{is_alive, kill, mentioning, start_time};
+pub use process::{is_alive, kill, mentioning, session_of, start_time};
 pub use rig::{PROVIDER, Rig};
 pub use skip::{Needs, run};
 pub use terraform::{Change, Mistake, Terraform};

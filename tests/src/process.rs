@@ -27,6 +27,13 @@ pub fn start_time(raw: i32) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
+/// The session it belongs to; 0 when that is led from outside of this process namespace.
+#[must_use]
+pub fn session_of(raw: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{raw}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
 /// SIGKILL; a process that is gone is fine.
 pub fn kill(raw: i32) {
     if let Some(pid) = pid(raw) {

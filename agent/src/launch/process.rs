@@ -38,6 +38,15 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
+/// The session `pid` belongs to; 0 when its leader is outside of our process namespace (getsid(2)
+/// answers the same, which is no process number).
+pub(crate) fn session_of(pid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name: state, parent, process group, session.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    fields.nth(3)?.parse().ok()
+}
+
 fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

@@ -12,7 +12,7 @@
 
 use super::error::{LaunchError, OnPath as _};
 use super::log_write::RotatingLog;
-use super::process::Identity;
+use super::process::{self, Identity};
 use super::record::{
     self, AttemptRecord, ExecPlan, Exited, ShimRecord, Started, now, read_json, write_json,
     write_json_once,
@@ -91,15 +91,14 @@ fn run(dir: &Path, jobs: Option<&Path>) -> Result<(), LaunchError> {
     if let Some(jobs) = jobs {
         record.check_held(jobs)?;
     }
-    if rustix::process::setsid().is_err()
-        && rustix::process::getsid(None) != Ok(rustix::process::getpid())
-    {
+    let me = rustix::process::getpid();
+    let raw = me.as_raw_nonzero().get();
+    if rustix::process::setsid().is_err() && process::session_of(raw) != Some(raw) {
         return Err(io::Error::from(io::ErrorKind::PermissionDenied))
             .on("start a session for", dir);
     }
-    let me = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(me)).on("adopt the orphans of", dir)?;
-    let me = Identity::of(me.as_raw_nonzero().get())
+    let me = Identity::of(raw)
         .ok_or(io::Error::from(io::ErrorKind::NotFound))
         .on("read", "/proc/self/stat")?;
     failpoint::hit("shim.claim.before");
