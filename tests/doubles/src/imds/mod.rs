@@ -1,0 +1,1 @@
+//! The three dialects of the metadata service, on a clock that a test moves.
