@@ -3,6 +3,8 @@
 pub mod aws;
 pub mod azure;
 pub mod boot;
+pub mod clock;
+pub mod control;
 pub mod faults;
 pub mod gcp;
 pub mod http;
