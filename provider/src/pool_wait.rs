@@ -264,9 +264,12 @@ mod tests {
             capacity: Capacity {
                 on_shortfall: OnShortfall::Fail,
                 max_wait: Seconds(60),
+                spot_ratio_milli: 0,
+                on_demand_base: 0,
             },
             on_destroy: OnDestroy::Drain,
             labels: Default::default(),
+            update: Default::default(),
         }
     }
 

@@ -5,10 +5,11 @@ use std::error::Error;
 use async_trait::async_trait;
 use gpuloom_fleet::{InstanceId, Millis};
 
-use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError};
+use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched, OfferingFailure};
 use crate::failpoint;
 use crate::instance::Instance;
-use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, LaunchState, Offering};
+use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, LaunchState};
+use crate::offering::Offering;
 use crate::reconcile::Plan;
 
 /// The places at which a test can end the process.
@@ -56,11 +57,13 @@ pub enum Outcome {
     Launched {
         launch: LaunchId,
         instance: Instance,
+        /// What was said of offerings that were tried before: note it with [`crate::Outages::note_each`].
+        failed: Vec<OfferingFailure>,
     },
-    /// The cloud said no; note it with [`crate::Outages::note`].
+    /// The cloud said no; note it with [`crate::Outages::note_refusal`].
     Refused {
         launch: LaunchId,
-        offering: Offering,
+        offerings: Vec<Offering>,
         error: LaunchError,
     },
     /// A record was brought up to what exists.
@@ -151,8 +154,8 @@ async fn send(
     let answer = cloud.launch(&request).await;
     failpoint::hit("cloud.send_launch.after");
     let state = match &answer {
-        Ok(instance) => LaunchState::Launched {
-            instance: instance.id.clone(),
+        Ok(launched) => LaunchState::Launched {
+            instance: launched.instance.id.clone(),
         },
         // Unknown whether it exists: the record stays as it was sent.
         Err(e) if e.class == FailureClass::Transient => LaunchState::Sent,
@@ -171,10 +174,14 @@ async fn send(
     }
     failpoint::hit("cloud.store_answer.after");
     match answer {
-        Ok(instance) => Outcome::Launched { launch, instance },
+        Ok(Launched { instance, failed }) => Outcome::Launched {
+            launch,
+            instance,
+            failed,
+        },
         Err(error) => Outcome::Refused {
             launch,
-            offering: record.offering.clone(),
+            offerings: record.offerings.clone(),
             error,
         },
     }

@@ -1,24 +1,39 @@
 //! The trait every place implements.
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
-use gpuloom_fleet::{InstanceId, Seconds};
+use gpuloom_fleet::{GpuShape, InstanceId, PoolPlace, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Instance, Tags};
 use crate::launch::LaunchRequest;
+use crate::offering::{Offered, Offering};
+use crate::sweep;
 
 /// A place instances come from. `contract::run` is what each must hold.
 #[async_trait]
 pub trait Cloud: fmt::Debug + Send + Sync {
-    /// Launches one instance, or returns the one that this token launched before. Returns when the cloud has
-    /// taken it on; its agent may not run yet.
+    /// Everything of `place` that has exactly these GPUs (model and number), each instance type in each zone and
+    /// market: in the place's stated order of types, then of zones; types that were not stated in the cloud's own
+    /// order. Without `gpu`: the stated types, with or without any. Not ranked by price. Empty when nothing fits.
+    ///
+    /// # Errors
+    /// [`CloudError`]: nothing is known; this is not an empty list.
+    async fn offerings(
+        &self,
+        place: &PoolPlace,
+        gpu: Option<&GpuShape>,
+    ) -> Result<Vec<Offered>, CloudError>;
+
+    /// Launches one instance of the first of the request's offerings that can be had, or returns the one that this
+    /// token launched before. Returns when the cloud has taken it on; its agent may not run yet.
     ///
     /// # Errors
     /// [`LaunchError`]: except for [`FailureClass::Transient`] (unknown: send the same token again), nothing of
     /// this request exists.
-    async fn launch(&self, request: &LaunchRequest) -> Result<Instance, LaunchError>;
+    async fn launch(&self, request: &LaunchRequest) -> Result<Launched, LaunchError>;
 
     /// Every instance that has all of `tags`, those being terminated included, ordered by id. May lag behind
     /// launches; never behind terminations that were verified.
@@ -50,6 +65,37 @@ pub trait Cloud: fmt::Debug + Send + Sync {
         id: &InstanceId,
         key: &str,
     ) -> Result<Option<String>, CloudError>;
+
+    /// Leaves `value` under `key` on an instance, in place of what stood there: what the lead does on its own (a tag;
+    /// on Google Cloud a label or guest attribute).
+    ///
+    /// # Errors
+    /// [`FailureClass::Invalid`] when there is no such instance.
+    async fn write_attribute(
+        &self,
+        id: &InstanceId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), CloudError>;
+
+    /// Removes the retained disks that have all of `tags` and belong to no instance any more; returns when that is
+    /// verified. None being there succeeds.
+    ///
+    /// # Errors
+    /// [`CloudError`]: some may be left, named; call again.
+    async fn delete_disks(&self, tags: &Tags) -> Result<(), CloudError> {
+        let _ = tags;
+        Ok(())
+    }
+
+    /// Ends every instance that has all of `tags` and verifies it by listing, again and again until none is left or
+    /// `deadline` has passed. Never starts one.
+    ///
+    /// # Errors
+    /// [`CloudError`] of class [`FailureClass::Transient`] that names each instance that is left.
+    async fn terminate_all(&self, tags: &Tags, deadline: Instant) -> Result<(), CloudError> {
+        sweep::terminate_all(self, tags, deadline).await
+    }
 }
 
 /// What kind of no a cloud gave: what the caller can do about it.
@@ -82,6 +128,28 @@ pub struct LaunchError {
     pub message: String,
     /// When the place itself knows how long to wait.
     pub retry_after: Option<Seconds>,
+    /// What was said of each offering by itself; empty when the call failed as a whole.
+    pub failed: Vec<OfferingFailure>,
+}
+
+/// What a cloud said of one offering of a launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferingFailure {
+    /// Which.
+    pub offering: Offering,
+    /// What to do about it.
+    pub class: FailureClass,
+    /// What was said.
+    pub message: String,
+}
+
+/// A launch that gave an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launched {
+    /// It; its offering is the one that was had.
+    pub instance: Instance,
+    /// What was said of offerings that were tried before it.
+    pub failed: Vec<OfferingFailure>,
 }
 
 /// A cloud that could not be asked, or did not do it.
@@ -97,6 +165,35 @@ pub struct CloudError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+// === impl FailureClass ===
+
+impl fmt::Display for FailureClass {
+    /// The word it is stored and shown by, e.g. `capacity`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Capacity => "capacity",
+            Self::Quota => "quota",
+            Self::Unsupported => "unsupported",
+            Self::Throttled => "throttled",
+            Self::Auth => "auth",
+            Self::Invalid => "invalid",
+            Self::Transient => "transient",
+        })
+    }
+}
+
+// === impl Launched ===
+
+impl From<Instance> for Launched {
+    /// Had at the first try.
+    fn from(instance: Instance) -> Self {
+        Self {
+            instance,
+            failed: Vec::new(),
+        }
+    }
+}
+
 // === impl LaunchError ===
 
 impl LaunchError {
@@ -106,6 +203,7 @@ impl LaunchError {
             class,
             message: message.into(),
             retry_after: None,
+            failed: Vec::new(),
         }
     }
 }

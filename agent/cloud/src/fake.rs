@@ -5,12 +5,13 @@ use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use gpuloom_fleet::{FleetName, InstanceId, Millis};
+use gpuloom_fleet::{FleetName, GpuShape, InstanceId, Millis, PoolPlace};
 
 use crate::carry_out::LaunchBook;
-use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError};
+use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched};
 use crate::instance::{Instance, InstanceState, Role, Tags};
-use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, Offering, Token};
+use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, Token};
+use crate::offering::{Offered, Offering};
 
 /// What goes wrong in a [`FakeCloud`]; all zero and empty: nothing.
 #[derive(Debug, Clone, Default)]
@@ -115,18 +116,21 @@ impl Inner {
             let class = self.faults.refusals.remove(0);
             return Err(LaunchError::new(class, format!("refused: {class:?}")));
         }
+        let wanted = request.offering().cloned();
+        let offering = wanted
+            .ok_or_else(|| LaunchError::new(FailureClass::Invalid, "a launch without offerings"))?;
         let same = self
             .instances
             .values()
-            .filter(|l| l.instance.offering == request.offering)
+            .filter(|l| l.instance.offering == offering)
             .count();
         if self
             .faults
             .capacity
-            .get(&request.offering)
+            .get(&offering)
             .is_some_and(|c| same >= *c)
         {
-            let message = format!("no {} left", request.offering);
+            let message = format!("no {offering} left");
             return Err(LaunchError::new(FailureClass::Capacity, message));
         }
         self.made += 1;
@@ -134,10 +138,14 @@ impl Inner {
             id: InstanceId::new(format!("i-{:04}", self.made))
                 .map_err(|e| LaunchError::new(FailureClass::Invalid, e.to_string()))?,
             token: request.token.clone(),
-            offering: request.offering.clone(),
+            offering,
             tags: request.tags(),
             state: InstanceState::Running,
             launched_at: Millis(self.made),
+            pool: request.pool.clone(),
+            role: request.role,
+            private_address: None,
+            public_address: None,
         };
         let listed = Listed {
             instance: instance.clone(),
@@ -154,8 +162,16 @@ impl Inner {
 
 #[async_trait]
 impl Cloud for FakeCloud {
-    async fn launch(&self, request: &LaunchRequest) -> Result<Instance, LaunchError> {
-        self.inner().launch(request)
+    async fn offerings(
+        &self,
+        _place: &PoolPlace,
+        gpu: Option<&GpuShape>,
+    ) -> Result<Vec<Offered>, CloudError> {
+        Ok(gpu.map(Offered::local).into_iter().collect())
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
+        self.inner().launch(request).map(Launched::from)
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Instance>, CloudError> {
@@ -219,6 +235,20 @@ impl Cloud for FakeCloud {
             .get(&(id.clone(), key.to_owned()))
             .cloned())
     }
+
+    async fn write_attribute(
+        &self,
+        id: &InstanceId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), CloudError> {
+        if !self.inner().instances.contains_key(id) {
+            let message = format!("no instance {id} to write {key} to");
+            return Err(CloudError::new(FailureClass::Invalid, message));
+        }
+        self.set_attribute(id, key, value);
+        Ok(())
+    }
 }
 
 // === impl MemoryBook ===
@@ -243,9 +273,13 @@ impl MemoryBook {
             fleet,
             pool: Some(record.pool.clone()),
             role: Role::Node,
-            offering: record.offering.clone(),
+            fleet_id: String::new(),
+            offerings: record.offerings.clone(),
+            place: PoolPlace::Local,
             gpu: None,
             labels: Tags::default(),
+            revision: String::new(),
+            data_disk: None,
             user_data: crate::UserData::default(),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use gpuloom_fleet::{FleetName, InstanceId, Millis, PoolName};
 use serde::{Deserialize, Serialize};
 
-use crate::launch::{Offering, Token};
+use crate::launch::Token;
+use crate::offering::Offering;
 
 /// What the agent on an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +39,14 @@ pub struct Instance {
     pub state: InstanceState,
     /// When it was launched.
     pub launched_at: Millis,
+    /// The pool it was launched for; leads have none.
+    pub pool: Option<PoolName>,
+    /// Lead or node.
+    pub role: Role,
+    /// Its address inside its network, once it has one.
+    pub private_address: Option<String>,
+    /// Its address from everywhere, if it has one.
+    pub public_address: Option<String>,
 }
 
 /// Where an instance stands.
@@ -68,6 +78,28 @@ impl fmt::Display for Role {
     }
 }
 
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "lead" => Ok(Self::Lead),
+            "node" => Ok(Self::Node),
+            _ => Err(format!("{text:?} is not \"lead\" or \"node\"")),
+        }
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// What it was made of; `None` when its launch did not say.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        self.tags.get(Tags::REVISION)
+    }
+}
+
 // === impl Tags ===
 
 impl Tags {
@@ -79,6 +111,12 @@ impl Tags {
     pub const ROLE: &str = "gpuloom:role";
     /// The launch token.
     pub const TOKEN: &str = "gpuloom:token";
+    /// The fleet's id: keeps apart two fleets of one name.
+    pub const FLEET_ID: &str = "gpuloom:fleet-id";
+    /// What the node is made of.
+    pub const REVISION: &str = "gpuloom:revision";
+    /// The offering that was had.
+    pub const OFFERING: &str = "gpuloom:offering";
 
     /// Everything of one fleet: what a sweep looks for.
     #[must_use]
@@ -104,6 +142,13 @@ impl Tags {
         let mut tags = Self::of_fleet(fleet);
         tags.0.insert(Self::ROLE.to_owned(), Role::Lead.to_string());
         tags
+    }
+
+    /// Of one fleet of this name only: that of the id.
+    #[must_use]
+    pub fn with_fleet_id(mut self, id: &str) -> Self {
+        self.0.insert(Self::FLEET_ID.to_owned(), id.to_owned());
+        self
     }
 
     /// One tag's value.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use gpuloom_fleet::{
-    FleetName, GpuShape, InstanceId, Millis, PoolName, PoolPlace, PoolSpec, Seconds,
-};
-use serde::{Deserialize, Serialize};
+use gpuloom_fleet::{FleetName, GpuShape, InstanceId, Millis, PoolName, PoolPlace, Seconds};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::cloud::{FailureClass, LaunchError};
+use crate::cloud::{FailureClass, LaunchError, OfferingFailure};
 use crate::instance::{Role, Tags};
+use crate::offering::Offering;
 
 /// Makes a launch idempotent: one token, one instance, however often it is sent. 1 to 64 letters, digits,
 /// hyphens (what AWS, Google Cloud and Azure all accept).
@@ -21,10 +20,6 @@ pub struct Token(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LaunchId(pub u64);
 
-/// Something a cloud offers: a place and a machine, e.g. `local/T4x1`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Offering(pub String);
-
 /// What the instance starts with.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserData {
@@ -33,6 +28,17 @@ pub struct UserData {
     pub config: String,
     /// Single-use join token; a file of its own, readable by the agent alone. Never shown in logs.
     pub join_token: Option<String>,
+    /// Clouds: the whole user data, a shell script of [`crate::boot::Boot`]. Holds no secret: everybody on the
+    /// instance can read it.
+    #[serde(default)]
+    pub script: String,
+}
+
+/// A disk that outlives its instance: where a lead keeps its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDisk {
+    /// Its size when it is made; one that exists keeps its own.
+    pub size_gib: u32,
 }
 
 /// One instance, please.
@@ -42,16 +48,28 @@ pub struct LaunchRequest {
     pub token: Token,
     /// The fleet it belongs to.
     pub fleet: FleetName,
+    /// Keeps apart two fleets of one name: the fleet's id; for a lead the first 16 hex digits of the SHA-256 of its
+    /// admin's public key.
+    #[serde(default)]
+    pub fleet_id: String,
     /// The pool, for a node.
     pub pool: Option<PoolName>,
     /// Lead or node.
     pub role: Role,
-    /// What is asked for.
-    pub offering: Offering,
+    /// What is asked for, best first, 1 to 50; all of one call: see [`Offering::together`].
+    pub offerings: Vec<Offering>,
+    /// What the place says of image, network, disks and identity.
+    pub place: PoolPlace,
     /// GPUs it must have; `None` for a lead without any.
     pub gpu: Option<GpuShape>,
     /// Tags beside the ones every instance has.
     pub labels: Tags,
+    /// What it is made of: [`gpuloom_fleet::PoolSpec::revision`]; empty for a lead.
+    #[serde(default)]
+    pub revision: String,
+    /// Leads: the disk that is found by the fleet's tags, or made, and attached; it survives its instance.
+    #[serde(default)]
+    pub data_disk: Option<DataDisk>,
     /// What its agent starts with.
     pub user_data: UserData,
 }
@@ -65,8 +83,9 @@ pub struct LaunchRecord {
     pub pool: PoolName,
     /// 1 for the first try of this launch; each further one has a token of its own.
     pub attempt: u32,
-    /// What was asked for.
-    pub offering: Offering,
+    /// What was asked for, best first; one that was found without a record has what it is.
+    #[serde(alias = "offering", deserialize_with = "one_or_many")]
+    pub offerings: Vec<Offering>,
     /// The token of this attempt.
     pub token: Token,
     /// What came of it.
@@ -111,9 +130,12 @@ pub struct Outage {
     pub message: String,
 }
 
-/// Which offerings cannot be had, until when and why.
+/// Which offerings cannot be had, until when and why; and whether the place itself takes no calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outages(BTreeMap<Offering, Outage>);
+pub struct Outages {
+    offerings: BTreeMap<Offering, Outage>,
+    place: Option<Outage>,
+}
 
 // === impl Token ===
 
@@ -175,31 +197,11 @@ impl fmt::Display for Token {
     }
 }
 
-// === impl LaunchId, Offering, UserData ===
+// === impl LaunchId, UserData ===
 
 impl fmt::Display for LaunchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl Offering {
-    /// What a pool may be made of, best first; empty when its machines exist already.
-    #[must_use]
-    pub fn of_pool(spec: &PoolSpec) -> Vec<Self> {
-        match spec.place {
-            PoolPlace::Local => vec![Self(format!(
-                "local/{}x{}",
-                spec.gpu.model, spec.gpu.per_node
-            ))],
-            PoolPlace::Existing => Vec::new(),
-        }
-    }
-}
-
-impl fmt::Display for Offering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -209,14 +211,38 @@ impl fmt::Debug for UserData {
         f.debug_struct("UserData")
             .field("config", &self.config)
             .field("join_token", &token)
+            .field("script", &self.script)
             .finish()
     }
+}
+
+// === impl LaunchRecord ===
+
+/// Records of the first release name one offering.
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Offering>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(Offering),
+        Many(Vec<Offering>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 // === impl LaunchRequest ===
 
 impl LaunchRequest {
+    /// The first of what is asked for; `None` when nothing is, which no driver takes.
+    #[must_use]
+    pub fn offering(&self) -> Option<&Offering> {
+        self.offerings.first()
+    }
+
     /// The tags the instance gets: [`Tags::FLEET`] and its fellows, and the labels; a label cannot replace a tag.
+    /// Without [`Tags::OFFERING`] where several are asked for: the driver adds the one it had.
     #[must_use]
     pub fn tags(&self) -> Tags {
         let mut tags = self.labels.clone();
@@ -231,7 +257,30 @@ impl LaunchRequest {
             Some(pool) => tags.0.insert(Tags::POOL.to_owned(), pool.to_string()),
             None => tags.0.remove(Tags::POOL),
         };
+        let mut optional = |key: &str, value: &str| match value {
+            "" => tags.0.remove(key),
+            _ => tags.0.insert(key.to_owned(), value.to_owned()),
+        };
+        optional(Tags::FLEET_ID, &self.fleet_id);
+        optional(Tags::REVISION, &self.revision);
+        let one = match self.offerings.as_slice() {
+            [only] => only.0.as_str(),
+            _ => "",
+        };
+        optional(Tags::OFFERING, one);
         tags
+    }
+}
+
+// === impl Outage ===
+
+impl Outage {
+    fn of(class: FailureClass, message: &str, wait: Option<Seconds>, now: Millis) -> Self {
+        Self {
+            until: now.plus(wait.unwrap_or_else(|| class.wait())),
+            class,
+            message: message.to_owned(),
+        }
     }
 }
 
@@ -240,24 +289,59 @@ impl LaunchRequest {
 impl Outages {
     /// Notes that `offering` could not be had. How long it is left alone follows the class, unless the cloud said.
     pub fn note(&mut self, offering: &Offering, error: &LaunchError, now: Millis) {
-        let wait = error.retry_after.unwrap_or_else(|| error.class.wait());
-        let outage = Outage {
-            until: now.plus(wait),
-            class: error.class,
-            message: error.message.clone(),
-        };
-        self.0.insert(offering.clone(), outage);
+        let outage = Outage::of(error.class, &error.message, error.retry_after, now);
+        self.offerings.insert(offering.clone(), outage);
     }
 
-    /// The outage of `offering` at `now`, if any; one that ends now has ended.
+    /// Notes what a whole call that asked for `offerings` was refused with: what was said of single ones, and else
+    /// all of them ([`FailureClass::Capacity`], `Quota`, `Unsupported`, `Invalid`) or the place (`Throttled`, `Auth`).
+    /// An answer that was lost (`Transient`) says nothing of any.
+    pub fn note_refusal(&mut self, offerings: &[Offering], error: &LaunchError, now: Millis) {
+        self.note_each(&error.failed, now);
+        match error.class {
+            FailureClass::Transient => {}
+            FailureClass::Throttled | FailureClass::Auth => {
+                self.place = Some(Outage::of(
+                    error.class,
+                    &error.message,
+                    error.retry_after,
+                    now,
+                ));
+            }
+            _ => {
+                for offering in offerings {
+                    if error.failed.iter().all(|f| f.offering != *offering) {
+                        self.note(offering, error, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes what was said of single offerings of a call.
+    pub fn note_each(&mut self, failed: &[OfferingFailure], now: Millis) {
+        for f in failed {
+            let outage = Outage::of(f.class, &f.message, None, now);
+            self.offerings.insert(f.offering.clone(), outage);
+        }
+    }
+
+    /// The outage of `offering` at `now`, if any: its own, or that of the place. One that ends now has ended.
     #[must_use]
     pub fn of(&self, offering: &Offering, now: Millis) -> Option<&Outage> {
-        self.0.get(offering).filter(|o| o.until > now)
+        let own = self.offerings.get(offering).filter(|o| o.until > now);
+        own.or_else(|| self.of_place(now))
+    }
+
+    /// The outage of the place itself at `now`, if any.
+    #[must_use]
+    pub fn of_place(&self, now: Millis) -> Option<&Outage> {
+        self.place.as_ref().filter(|o| o.until > now)
     }
 
     /// Forgets `offering`'s outage: it was just had.
     pub fn clear(&mut self, offering: &Offering) {
-        self.0.remove(offering);
+        self.offerings.remove(offering);
     }
 }
 

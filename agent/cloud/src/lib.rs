@@ -4,6 +4,7 @@
 //! does what was decided and has no choices left. Who is a member is what the cloud lists by tag, never a group
 //! of the cloud's own.
 
+pub mod boot;
 mod carry_out;
 mod cloud;
 #[cfg(any(test, feature = "contract"))]
@@ -13,14 +14,17 @@ pub mod failpoint;
 mod fake;
 mod instance;
 mod launch;
+mod offering;
 mod reconcile;
+mod sweep;
 
 pub use carry_out::{FAILPOINTS, LaunchBook, Outcome, carry_out};
-pub use cloud::{Cloud, CloudError, FailureClass, LaunchError};
+pub use cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched, OfferingFailure};
 #[cfg(any(test, feature = "contract"))]
 pub use fake::{FakeCloud, Faults, MemoryBook};
 pub use instance::{Instance, InstanceState, Role, Tags};
 pub use launch::{
-    LaunchId, LaunchRecord, LaunchRequest, LaunchState, Offering, Outage, Outages, Token, UserData,
+    DataDisk, LaunchId, LaunchRecord, LaunchRequest, LaunchState, Outage, Outages, Token, UserData,
 };
+pub use offering::{Offered, Offering};
 pub use reconcile::{Adoption, Launch, Members, Plan, Shortfall, Termination, Why, reconcile};

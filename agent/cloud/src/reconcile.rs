@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gpuloom_fleet::{InstanceId, Millis, PoolSpec, Seconds};
 
 use crate::instance::{Instance, InstanceState};
-use crate::launch::{LaunchId, LaunchRecord, LaunchState, Offering, Outages, Token};
+use crate::launch::{LaunchId, LaunchRecord, LaunchState, Outages, Token};
+use crate::offering::Offering;
 
 /// Most launches in one plan; the rest follow in the next.
 const LAUNCHES_AT_ONCE: usize = 64;
@@ -194,7 +195,7 @@ impl Reconciling<'_> {
                 id: self.next(),
                 pool: self.spec.name.clone(),
                 attempt: 1,
-                offering: instance.offering.clone(),
+                offerings: vec![instance.offering.clone()],
                 token: instance.token.clone(),
                 state,
                 at: self.now,
@@ -320,7 +321,7 @@ impl Reconciling<'_> {
             id,
             pool: self.spec.name.clone(),
             attempt,
-            offering: offering.clone(),
+            offerings: vec![offering.clone()],
             token: Token::of(&self.members.salt, id, attempt),
             state: LaunchState::Sent,
             at: self.now,

@@ -10,7 +10,10 @@ mod id;
 mod job;
 mod limits;
 mod memory_need;
+mod money;
 mod object;
+mod offering;
+mod place;
 mod policy;
 mod pool;
 mod problem;
@@ -28,10 +31,13 @@ pub use id::{
 pub use job::{Dependency, DependencyCondition, GpuRequest, Job, JobSpec, JobState};
 pub use limits::*;
 pub use memory_need::{Precision, VramEstimate, vram_required};
+pub use money::MicroUsd;
 pub use object::{Object, ObjectRecord};
+pub use offering::Market;
+pub use place::{AgentSource, AwsPlace, AzurePlace, GcpPlace, PoolPlace};
 pub use policy::AutoscalingPolicySpec;
 pub use pool::{
-    Capacity, GpuShape, OnDestroy, OnShortfall, PoolPhase, PoolPlace, PoolSpec, PoolStatus,
+    Capacity, GpuShape, OnDestroy, OnShortfall, PoolPhase, PoolSpec, PoolStatus, RollingUpdate,
 };
 pub use problem::{Problem, Problems};
 pub use status::{NodeState, NodeStatus, TenantUsage};

@@ -26,3 +26,11 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_DEPENDENCIES: usize = 1_000;
 /// Longest walltime, grace, wait or cooldown: one year, in seconds.
 pub const MAX_DURATION_S: u64 = 365 * 24 * 3600;
+/// Most subnets, zones, instance types or security groups of a place.
+pub const MAX_PLACE_CHOICES: usize = 64;
+/// Longest text of a place (an ARM id, an address), in bytes.
+pub const MAX_PLACE_TEXT_BYTES: usize = 1024;
+/// Smallest disk a node starts from, in GiB.
+pub const MIN_DISK_GIB: u32 = 8;
+/// Largest disk a node starts from, in GiB.
+pub const MAX_DISK_GIB: u32 = 16_384;

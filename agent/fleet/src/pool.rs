@@ -3,9 +3,11 @@
 use crate::device::GpuModel;
 use crate::id::PoolName;
 use crate::limits::{MAX_DURATION_S, MAX_GPUS_PER_NODE, MAX_LABELS, MAX_POOL_NODES};
+use crate::place::PoolPlace;
 use crate::problem::Problems;
 use crate::unit::{Millis, Seconds};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// What is declared of a pool.
@@ -29,6 +31,9 @@ pub struct PoolSpec {
     pub on_destroy: OnDestroy,
     /// Seen on nodes, metrics and instance tags.
     pub labels: BTreeMap<String, String>,
+    /// How nodes of an older revision are replaced.
+    #[serde(default)]
+    pub update: RollingUpdate,
 }
 
 /// The GPUs of one node.
@@ -40,16 +45,6 @@ pub struct GpuShape {
     pub per_node: u32,
 }
 
-/// Where a pool's nodes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum PoolPlace {
-    /// Agents on the lead's own machine, each with a share of its GPUs.
-    Local,
-    /// Machines that exist already and join with a token; the lead launches nothing.
-    Existing,
-}
-
 /// What to do when fewer nodes than wanted can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
@@ -57,6 +52,19 @@ pub struct Capacity {
     pub on_shortfall: OnShortfall,
     /// How long creation waits for the first size, 1 s to 1 year.
     pub max_wait: Seconds,
+    /// Of the nodes above `on_demand_base`, how many thousandths are bought as spot, 0 to 1000; rounded down.
+    #[serde(default)]
+    pub spot_ratio_milli: u32,
+    /// So many nodes are on-demand before spot begins.
+    #[serde(default)]
+    pub on_demand_base: u32,
+}
+
+/// How nodes are replaced when what they are made of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingUpdate {
+    /// Most nodes that are away at a time, 1 to 1000.
+    pub max_unavailable: u32,
 }
 
 /// Whether a pool with too few nodes is an error.
@@ -117,6 +125,24 @@ pub struct PoolStatus {
     pub change_reason: String,
 }
 
+// === impl Capacity, RollingUpdate ===
+
+impl Default for RollingUpdate {
+    /// One node at a time.
+    fn default() -> Self {
+        Self { max_unavailable: 1 }
+    }
+}
+
+impl Capacity {
+    /// Of `wanted` nodes, how many are bought as spot.
+    pub fn spot_of(&self, wanted: u32) -> u32 {
+        let above = u64::from(wanted.saturating_sub(self.on_demand_base));
+        let spot = above * u64::from(self.spot_ratio_milli.min(1000)) / 1000;
+        u32::try_from(spot).unwrap_or(u32::MAX)
+    }
+}
+
 // === impl PoolSpec ===
 
 impl PoolSpec {
@@ -125,6 +151,16 @@ impl PoolSpec {
         self.initial_size
             .unwrap_or(self.min)
             .clamp(self.min, self.max)
+    }
+
+    /// What its nodes are made of, as 12 hex digits: a node that carries another one is replaced. Follows the place
+    /// (without its endpoint), the GPUs and the labels; not names, sizes and waits.
+    pub fn revision(&self) -> String {
+        let made_of = (self.place.without_endpoint(), &self.gpu, &self.labels);
+        // These types always serialize: text keys, no floats.
+        let text = serde_json::to_vec(&made_of).unwrap_or_default();
+        let digest = Sha256::digest(&text);
+        digest[..6].iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// Checks the spec by itself.
@@ -158,6 +194,22 @@ impl PoolSpec {
             1,
             MAX_DURATION_S,
         );
+        let ratio = self.capacity.spot_ratio_milli;
+        p.range("capacity.spot_ratio", ratio, 0, 1000);
+        let base = self.capacity.on_demand_base;
+        p.range("capacity.on_demand_base", base, 0, MAX_POOL_NODES);
+        if !self.place.is_cloud() && ratio > 0 {
+            let message = format!("is for clouds; this pool's place is {}", self.place.kind());
+            p.add(
+                "capacity.spot_ratio",
+                ratio,
+                message,
+                "leave it out, or give the pool an aws, gcp or azure block",
+            );
+        }
+        let away = self.update.max_unavailable;
+        p.range("update.max_unavailable", away, 1, MAX_POOL_NODES);
+        self.place.check(&mut p);
         check_labels(&self.labels, &mut p);
         p.into_result()
     }
@@ -165,7 +217,12 @@ impl PoolSpec {
 
 /// Labels: at most 64, keys as names with dots, slashes and underscores, values up to 128 bytes.
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>, p: &mut Problems) {
-    p.range("labels", labels.len(), 0, MAX_LABELS);
+    check_labels_at("labels", labels, p);
+}
+
+/// The same for labels of another name.
+pub(crate) fn check_labels_at(field: &str, labels: &BTreeMap<String, String>, p: &mut Problems) {
+    p.range(field, labels.len(), 0, MAX_LABELS);
     for (key, value) in labels {
         let good_key = !key.is_empty()
             && key.len() <= 63
@@ -174,12 +231,12 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>, p: &mut Problems) 
                 .all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
         if !good_key {
             let fix = "use 1 to 63 letters, digits, '-', '_', '.' and '/'";
-            p.add(format!("labels[{key:?}]"), key, "is not a label key", fix);
+            p.add(format!("{field}[{key:?}]"), key, "is not a label key", fix);
         }
         if value.len() > 128 || value.chars().any(char::is_control) {
             let fix = "use at most 128 bytes without control characters";
             p.add(
-                format!("labels[{key:?}]"),
+                format!("{field}[{key:?}]"),
                 value,
                 "is not a label value",
                 fix,

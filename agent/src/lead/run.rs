@@ -293,6 +293,7 @@ fn provisioner(
     }
     let template = NodeTemplate {
         fleet: config.fleet.clone(),
+        fleet_id: fleet.id.clone(),
         endpoint: reachable(address).to_string(),
         ca_pin: ca.pin().to_string(),
         backend: inventory.backend,

@@ -195,7 +195,9 @@ async fn create(ctx: &mut ApplyCtx, settings: &Settings, lead: &Lead) -> Result<
     failpoint::hit("provider.pool.wait.before");
     let wait = Wait::new(lead, &spec, ctx.timeout(Op::Create), &ctx.cancel);
     let ended = match spec.place {
-        PoolPlace::Local => wait.until_sized().await,
+        PoolPlace::Local | PoolPlace::Aws(_) | PoolPlace::Gcp(_) | PoolPlace::Azure(_) => {
+            wait.until_sized().await
+        }
         // Its machines join with tokens that can only be made now: there is nothing to wait for.
         PoolPlace::Existing => wait.once().await,
     };

@@ -7,6 +7,7 @@
 mod job;
 mod node;
 mod object;
+mod place;
 
 pub use job::{JobExtras, job_view};
 pub use node::{device_health_word, node_state_word, node_view, usage};

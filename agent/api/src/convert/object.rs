@@ -1,13 +1,14 @@
 //! Declared objects and pool status.
 
-use super::{Fields, sorted, unsorted};
+use super::{Fields, place, sorted, unsorted};
 use crate::proto;
 use gpuloom_fleet::{
     AutoscalingPolicySpec, Bytes, Capacity, GpuShape, LimitRangeSpec, MilliGpu, Millis, Object,
-    ObjectRecord, OnDestroy, OnExcess, OnShortfall, OnTenantDestroy, PoolPhase, PoolPlace,
-    PoolSpec, PoolStatus, PriorityClassSpec, Problems, QuotaSpec, Resources, Seconds, TenantSpec,
+    ObjectRecord, OnDestroy, OnExcess, OnShortfall, OnTenantDestroy, PoolPhase, PoolSpec,
+    PoolStatus, PriorityClassSpec, Problems, QuotaSpec, Resources, RollingUpdate, Seconds,
+    TenantSpec,
 };
-use proto::pool_spec::{OnDestroy as WireDestroy, OnShortfall as WireShortfall, Place};
+use proto::pool_spec::{OnDestroy as WireDestroy, OnShortfall as WireShortfall};
 use proto::pool_view::Phase;
 use proto::quota_spec::OnExcess as WireExcess;
 use proto::tenant_spec::OnDestroy as WireTenantDestroy;
@@ -45,15 +46,10 @@ fn stated(r: &Resources) -> Option<proto::Resources> {
 
 impl From<&PoolSpec> for proto::PoolSpec {
     fn from(s: &PoolSpec) -> Self {
-        Self {
+        let mut spec = Self {
             name: s.name.to_string(),
             gpu_model: s.gpu.model.to_string(),
             gpus_per_node: s.gpu.per_node,
-            place: match s.place {
-                PoolPlace::Local => Place::Local,
-                PoolPlace::Existing => Place::Existing,
-            }
-            .into(),
             min: s.min,
             max: s.max,
             initial_size: s.initial_size,
@@ -70,22 +66,24 @@ impl From<&PoolSpec> for proto::PoolSpec {
             }
             .into(),
             labels: unsorted(&s.labels),
-        }
+            spot_ratio_milli: s.capacity.spot_ratio_milli,
+            on_demand_base: s.capacity.on_demand_base,
+            max_unavailable: s.update.max_unavailable,
+            ..Self::default()
+        };
+        place::put(&s.place, &mut spec);
+        spec
     }
 }
 
 impl TryFrom<proto::PoolSpec> for PoolSpec {
     type Error = Problems;
 
-    fn try_from(s: proto::PoolSpec) -> Result<Self, Problems> {
+    fn try_from(mut s: proto::PoolSpec) -> Result<Self, Problems> {
         let mut f = Fields::default();
         let name = f.id("name", &s.name);
         let model = f.id("gpu.model", &s.gpu_model);
-        let place = f.choice("place", s.place, |p| match p {
-            Place::Unspecified => None,
-            Place::Local => Some(PoolPlace::Local),
-            Place::Existing => Some(PoolPlace::Existing),
-        });
+        let place = place::take(&mut s, &mut f);
         let on_shortfall = f.choice("capacity.on_shortfall", s.on_shortfall, |o| match o {
             WireShortfall::Unspecified => None,
             WireShortfall::Fail => Some(OnShortfall::Fail),
@@ -111,9 +109,15 @@ impl TryFrom<proto::PoolSpec> for PoolSpec {
                 capacity: Capacity {
                     on_shortfall: on_shortfall?,
                     max_wait: Seconds(s.max_wait_s),
+                    spot_ratio_milli: s.spot_ratio_milli,
+                    on_demand_base: s.on_demand_base,
                 },
                 on_destroy: on_destroy?,
                 labels: sorted(s.labels),
+                update: match s.max_unavailable {
+                    0 => RollingUpdate::default(),
+                    max_unavailable => RollingUpdate { max_unavailable },
+                },
             })
         })();
         f.finish(spec)

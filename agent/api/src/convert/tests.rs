@@ -22,8 +22,67 @@ fn amounts() -> impl Strategy<Value = Resources> {
     })
 }
 
+fn place(which: u8, package: bool, tags: &std::collections::BTreeMap<String, String>) -> PoolPlace {
+    let text = |n: u8| format!("text-{n}");
+    let agent = match package {
+        true => AgentSource::Package {
+            url: text(1),
+            sha256: text(2),
+        },
+        false => AgentSource::Image,
+    };
+    match which {
+        0 => PoolPlace::Local,
+        1 => PoolPlace::Existing,
+        2 => PoolPlace::Aws(Box::new(AwsPlace {
+            region: text(3),
+            subnets: vec![text(4), text(5)],
+            instance_types: vec![text(6)],
+            image: text(7),
+            instance_profile: package.then(|| text(8)),
+            security_groups: vec![text(9)],
+            public_address: package,
+            root_disk_gib: 10,
+            tags: tags.clone(),
+            endpoint: Some(text(11)),
+            agent,
+        })),
+        3 => PoolPlace::Gcp(Box::new(GcpPlace {
+            project: text(3),
+            region: text(4),
+            zones: vec![text(5)],
+            machine_types: vec![text(6)],
+            image: text(7),
+            network: package.then(|| text(8)),
+            subnetwork: Some(text(9)),
+            service_account: Some(text(10)),
+            public_address: package,
+            boot_disk_gib: 11,
+            labels: tags.clone(),
+            endpoint: package.then(|| text(12)),
+            agent,
+        })),
+        _ => PoolPlace::Azure(Box::new(AzurePlace {
+            subscription: text(3),
+            resource_group: text(4),
+            location: text(5),
+            zones: vec![text(6)],
+            vm_sizes: vec![text(7)],
+            image: text(8),
+            subnet_id: text(9),
+            identity: package.then(|| text(10)),
+            ssh_public_key: text(11),
+            public_address: package,
+            os_disk_gib: 12,
+            tags: tags.clone(),
+            endpoint: package.then(|| text(13)),
+            agent,
+        })),
+    }
+}
+
 fn pool() -> impl Strategy<Value = Object> {
-    let how = (any::<bool>(), any::<bool>(), 0..3u8, any::<u64>());
+    let how = (0..5u8, any::<bool>(), 0..3u8, any::<u64>());
     let size = (
         any::<u32>(),
         any::<u32>(),
@@ -37,11 +96,7 @@ fn pool() -> impl Strategy<Value = Object> {
                 model,
                 per_node: size.3,
             },
-            place: if how.0 {
-                PoolPlace::Local
-            } else {
-                PoolPlace::Existing
-            },
+            place: place(how.0, how.1, &labels),
             min: size.0,
             max: size.1,
             initial_size: size.2,
@@ -52,6 +107,11 @@ fn pool() -> impl Strategy<Value = Object> {
                     OnShortfall::Degrade
                 },
                 max_wait: Seconds(how.3),
+                spot_ratio_milli: size.1,
+                on_demand_base: size.0,
+            },
+            update: RollingUpdate {
+                max_unavailable: size.0.max(1),
             },
             on_destroy: [OnDestroy::Drain, OnDestroy::Kill, OnDestroy::Refuse][usize::from(how.2)],
             labels,

@@ -230,23 +230,38 @@ fn amounts(r: &Amounts) -> Value {
     })
 }
 
+/// Adds what is stated of a cloud, under the names of its HCL block.
+fn with_cloud(place: &PoolPlace, mut spec: Value) -> Value {
+    let stated = match place {
+        PoolPlace::Local | PoolPlace::Existing => return spec,
+        PoolPlace::Aws(p) => json!(p),
+        PoolPlace::Gcp(p) => json!(p),
+        PoolPlace::Azure(p) => json!(p),
+    };
+    spec[place.kind()] = stated;
+    spec
+}
+
 fn object_spec(object: &Object) -> Value {
     match object {
-        Object::Pool(s) => json!({
-            "gpu_model": s.gpu.model,
-            "gpus_per_node": s.gpu.per_node,
-            "place": match s.place {
-                PoolPlace::Local => "local",
-                PoolPlace::Existing => "existing",
-            },
-            "min": s.min,
-            "max": s.max,
-            "initial_size": s.initial_size,
-            "on_shortfall": s.capacity.on_shortfall,
-            "max_wait_s": s.capacity.max_wait.0,
-            "on_destroy": s.on_destroy,
-            "labels": s.labels,
-        }),
+        Object::Pool(s) => with_cloud(
+            &s.place,
+            json!({
+                "gpu_model": s.gpu.model,
+                "gpus_per_node": s.gpu.per_node,
+                "place": s.place.kind(),
+                "min": s.min,
+                "max": s.max,
+                "initial_size": s.initial_size,
+                "on_shortfall": s.capacity.on_shortfall,
+                "max_wait_s": s.capacity.max_wait.0,
+                "on_destroy": s.on_destroy,
+                "labels": s.labels,
+                "spot_ratio_milli": s.capacity.spot_ratio_milli,
+                "on_demand_base": s.capacity.on_demand_base,
+                "max_unavailable": s.update.max_unavailable,
+            }),
+        ),
         Object::Tenant(s) => json!({ "parent": s.parent, "weight": s.weight }),
         Object::Quota(s) => json!({
             "tenant": s.tenant,

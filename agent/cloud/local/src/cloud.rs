@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use gpuloom_cloud::{
-    Cloud, CloudError, FailureClass, Instance, InstanceState, LaunchError, LaunchRequest, Tags,
-    failpoint,
+    Cloud, CloudError, FailureClass, Instance, InstanceState, LaunchError, LaunchRequest, Launched,
+    Offered, Tags, failpoint,
 };
-use gpuloom_fleet::{InstanceId, Millis};
+use gpuloom_fleet::{GpuShape, InstanceId, Millis, PoolPlace};
 use sha2::{Digest, Sha256};
 
 use crate::directory::{self, Binary, Manifest};
@@ -169,7 +169,9 @@ impl LocalCloud {
             fleet: request.fleet.clone(),
             pool: request.pool.clone(),
             role: request.role,
-            offering: request.offering.clone(),
+            offering: request.offering().cloned().ok_or_else(|| {
+                LaunchError::new(FailureClass::Invalid, "the launch asks for no offering")
+            })?,
             tags: request.tags(),
             gpus,
             binary: self.binary()?,
@@ -322,11 +324,20 @@ impl LocalCloud {
 
 #[async_trait]
 impl Cloud for LocalCloud {
-    async fn launch(&self, request: &LaunchRequest) -> Result<Instance, LaunchError> {
+    async fn offerings(
+        &self,
+        _place: &PoolPlace,
+        gpu: Option<&GpuShape>,
+    ) -> Result<Vec<Offered>, CloudError> {
+        Ok(gpu.map(Offered::local).into_iter().collect())
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
         let (this, request) = (self.clone(), request.clone());
         tokio::task::spawn_blocking(move || this.launch_now(&request))
             .await
             .map_err(cut_off)?
+            .map(Launched::from)
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Instance>, CloudError> {
@@ -362,6 +373,23 @@ impl Cloud for LocalCloud {
         };
         directory::attribute(&dir, key)
             .map_err(|e| CloudError::transient(format!("cannot read attribute {key} of {id}"), e))
+    }
+
+    async fn write_attribute(
+        &self,
+        id: &InstanceId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), CloudError> {
+        let dir = self
+            .data_dir(id)
+            .filter(|d| d.join("instance.json").exists());
+        let dir = dir.ok_or_else(|| {
+            let message = format!("there is no instance {id} to write {key} to");
+            CloudError::new(FailureClass::Invalid, message)
+        })?;
+        directory::write_attribute(&dir, key, value)
+            .map_err(|e| CloudError::transient(format!("cannot write attribute {key} of {id}"), e))
     }
 }
 

@@ -49,6 +49,10 @@ impl Manifest {
             tags: self.tags.clone(),
             state,
             launched_at: self.launched_at,
+            pool: self.pool.clone(),
+            role: self.role,
+            private_address: None,
+            public_address: None,
         }
     }
 
@@ -198,14 +202,7 @@ pub(crate) fn remove(dir: &Path) -> io::Result<()> {
 
 /// What the agent wrote under `attributes/<key>`, without the line's end.
 pub(crate) fn attribute(dir: &Path, key: &str) -> io::Result<Option<String>> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{key:?} is no attribute's name"),
-        ));
-    }
-    let path = dir.join("attributes").join(key);
+    let path = attribute_path(dir, key)?;
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -214,6 +211,26 @@ pub(crate) fn attribute(dir: &Path, key: &str) -> io::Result<Option<String>> {
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(file, ATTRIBUTE_BYTES), &mut text)?;
     Ok(Some(text.trim_end_matches('\n').to_owned()))
+}
+
+/// Replaces the attribute whole, durably.
+pub(crate) fn write_attribute(dir: &Path, key: &str, value: &str) -> io::Result<()> {
+    let path = attribute_path(dir, key)?;
+    let new = dir.join("attributes").join(format!(".{key}.new"));
+    write_new(&new, value.as_bytes(), 0o644)?;
+    std::fs::rename(new, path)?;
+    sync(&dir.join("attributes"))
+}
+
+fn attribute_path(dir: &Path, key: &str) -> io::Result<PathBuf> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{key:?} is no attribute's name"),
+        ));
+    }
+    Ok(dir.join("attributes").join(key))
 }
 
 /// A new file of its own, on disk when this returns; replaces an unfinished one.

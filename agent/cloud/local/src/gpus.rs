@@ -77,6 +77,7 @@ pub(crate) fn choose(
             class: FailureClass::Unsupported,
             message,
             retry_after,
+            failed: Vec::new(),
         });
     }
     let free: Vec<_> = fitting
@@ -96,6 +97,7 @@ pub(crate) fn choose(
             class: FailureClass::Capacity,
             message,
             retry_after: Some(RETRY),
+            failed: Vec::new(),
         });
     }
     Ok(free

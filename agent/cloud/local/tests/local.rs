@@ -11,7 +11,7 @@ use gpuloom_cloud::{
     contract,
 };
 use gpuloom_cloud_local::{FAILPOINTS, LocalCloud, LocalGpu, LocalOptions};
-use gpuloom_fleet::{FleetName, GpuModel, GpuShape, InstanceId, PoolName};
+use gpuloom_fleet::{FleetName, GpuModel, GpuShape, InstanceId, PoolName, PoolPlace};
 
 const STANDIN: &str = env!("CARGO_BIN_EXE_gpuloom-local-standin");
 const CONFIG: &str =
@@ -105,15 +105,20 @@ fn request(token: &str, config: &str) -> LaunchRequest {
         fleet: FleetName::new("ml").expect("name"),
         pool: Some(PoolName::new("t4").expect("name")),
         role: Role::Node,
-        offering: Offering("local/T4x1".to_owned()),
+        fleet_id: String::new(),
+        offerings: vec![Offering("local/T4x1".to_owned())],
+        place: PoolPlace::Local,
         gpu: Some(GpuShape {
             model: GpuModel::new("T4").expect("model"),
             per_node: 1,
         }),
         labels: Tags::default(),
+        revision: String::new(),
+        data_disk: None,
         user_data: UserData {
             config: format!("{CONFIG}{config}"),
             join_token: Some("secret".to_owned()),
+            script: String::new(),
         },
     }
 }
@@ -174,7 +179,11 @@ async fn the_machine_keeps_the_contract_of_every_cloud() {
 async fn an_instance_stands_on_its_own() {
     let m = Machine::new();
     let cloud = m.driver(1);
-    let i = cloud.launch(&request("a", "")).await.expect("launch");
+    let i = cloud
+        .launch(&request("a", ""))
+        .await
+        .expect("launch")
+        .instance;
     let dir = dir(&cloud, &i.id);
     let pid = agent_pid(&dir);
     assert_eq!(
@@ -225,7 +234,11 @@ async fn an_instance_stands_on_its_own() {
 async fn a_dead_agent_is_stopped_and_started_again_in_its_place() {
     let m = Machine::new();
     let cloud = m.driver(1);
-    let i = cloud.launch(&request("a", "")).await.expect("launch");
+    let i = cloud
+        .launch(&request("a", ""))
+        .await
+        .expect("launch")
+        .instance;
     let first = agent_pid(&dir(&cloud, &i.id));
     std::fs::write(dir(&cloud, &i.id).join("store.db"), "kept").expect("write");
     kill(first);
@@ -263,8 +276,16 @@ async fn no_gpu_belongs_to_two_instances_of_the_machine_whatever_their_root() {
     let m = Machine::new();
     let other_root = m.root().join("other");
     let (one, two) = (m.driver(2), m.driver_of(other_root, 2));
-    let a = one.launch(&request("a", "")).await.expect("launch");
-    let b = two.launch(&request("b", "")).await.expect("launch");
+    let a = one
+        .launch(&request("a", ""))
+        .await
+        .expect("launch")
+        .instance;
+    let b = two
+        .launch(&request("b", ""))
+        .await
+        .expect("launch")
+        .instance;
     let gpus = |c: &LocalCloud, id| c.gpus_of(id).expect("gpus").expect("instance");
     assert_ne!(gpus(&one, &a.id), gpus(&two, &b.id));
     let refused = one
@@ -280,7 +301,11 @@ async fn no_gpu_belongs_to_two_instances_of_the_machine_whatever_their_root() {
         "{says}"
     );
     two.terminate(&b.id).await.expect("terminate");
-    let c = one.launch(&request("c", "")).await.expect("free again");
+    let c = one
+        .launch(&request("c", ""))
+        .await
+        .expect("free again")
+        .instance;
     let mut large = request("d", "");
     large.gpu = large.gpu.map(|g| GpuShape { per_node: 3, ..g });
     let refused = one.launch(&large).await.expect_err("more than there are");
@@ -297,7 +322,8 @@ async fn an_end_takes_a_deaf_agent_and_everything_it_started() {
     let i = cloud
         .launch(&request("a", "deaf = true\njob = true\n"))
         .await
-        .expect("launch");
+        .expect("launch")
+        .instance;
     attribute(&cloud, &i.id, "ready").await;
     let pids = attribute(&cloud, &i.id, "job-pids").await;
     let mut pids: Vec<u32> = pids.split(' ').map(|p| p.parse().expect("pid")).collect();
@@ -315,7 +341,8 @@ async fn jobs_that_outlive_a_dead_agent_end_with_the_instance() {
     let i = cloud
         .launch(&request("a", "job = true\n"))
         .await
-        .expect("launch");
+        .expect("launch")
+        .instance;
     let pids = attribute(&cloud, &i.id, "job-pids").await;
     let pids: Vec<u32> = pids.split(' ').map(|p| p.parse().expect("pid")).collect();
     let agent = agent_pid(&dir(&cloud, &i.id));
@@ -330,7 +357,11 @@ async fn jobs_that_outlive_a_dead_agent_end_with_the_instance() {
 async fn a_process_that_only_has_a_recorded_number_is_not_killed() {
     let m = Machine::new();
     let cloud = m.driver(1);
-    let i = cloud.launch(&request("a", "")).await.expect("launch");
+    let i = cloud
+        .launch(&request("a", ""))
+        .await
+        .expect("launch")
+        .instance;
     let mut bystander = Command::new(STANDIN).arg("sleep").spawn().expect("spawn");
     let attempt = dir(&cloud, &i.id).join("attempts/1-1");
     std::fs::create_dir_all(&attempt).expect("attempt");
@@ -364,7 +395,7 @@ async fn what_runs_in_the_instances_cgroups_ends_with_it_and_what_runs_in_others
         (false, "gpuloom/another"),
         (false, "{id}/../gpuloom/another"),
     ] {
-        let i = cloud.launch(&plain).await.expect("launch");
+        let i = cloud.launch(&plain).await.expect("launch").instance;
         let cgroup = mount.join(path.replace("{id}", i.id.as_str()));
         // Nothing but its cgroup tells whose this process is. A file plays the kernel's.
         let mut job = Command::new(STANDIN)
@@ -419,7 +450,7 @@ async fn a_second_lead_of_a_fleet_is_refused() {
         gpu: None,
         ..request("a", "")
     };
-    let i = cloud.launch(&lead).await.expect("launch");
+    let i = cloud.launch(&lead).await.expect("launch").instance;
     assert_eq!(i.id.as_str(), "lead-ml");
     assert_eq!(attribute(&cloud, &i.id, "ca-pin").await, "sha256:00");
     let other = LaunchRequest {
@@ -437,7 +468,11 @@ async fn a_second_lead_of_a_fleet_is_refused() {
 async fn names_that_lead_elsewhere_lead_nowhere() {
     let m = Machine::new();
     let cloud = m.driver(1);
-    let i = cloud.launch(&request("a", "")).await.expect("launch");
+    let i = cloud
+        .launch(&request("a", ""))
+        .await
+        .expect("launch")
+        .instance;
     for key in ["", "..", "../lock", "a/b", ".hidden"] {
         assert!(cloud.read_attribute(&i.id, key).await.is_err(), "{key:?}");
     }
@@ -458,7 +493,7 @@ async fn an_instance_whose_directory_was_removed_is_not_gone_before_its_processe
     let m = Machine::new();
     let cloud = m.driver(1);
     let i = cloud.launch(&request("a", "job = true\n")).await;
-    let i = i.expect("launch");
+    let i = i.expect("launch").instance;
     let dir = dir(&cloud, &i.id);
     wait_until("the agent is ready", || {
         dir.join("attributes/ready").exists()

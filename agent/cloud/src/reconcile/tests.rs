@@ -60,6 +60,10 @@ fn instance(n: u64, token: &Token) -> Instance {
         tags: Tags::of_pool(&fleet(), &PoolName::new("t4").expect("name")),
         state: InstanceState::Running,
         launched_at: Millis(n),
+        pool: Some(PoolName::new("t4").expect("name")),
+        role: crate::Role::Node,
+        private_address: None,
+        public_address: None,
     }
 }
 
@@ -68,7 +72,7 @@ fn record(n: u64, state: LaunchState) -> LaunchRecord {
         id: LaunchId(n),
         pool: PoolName::new("t4").expect("name"),
         attempt: 1,
-        offering: offering(),
+        offerings: vec![offering()],
         token: Token::of("s", LaunchId(n), 1),
         state,
         at: Millis(0),
@@ -373,10 +377,10 @@ async fn turn(
     *next += 100;
     for outcome in carry_out(&plan, cloud, book, now).await {
         if let Outcome::Refused {
-            offering, error, ..
+            offerings, error, ..
         } = outcome
         {
-            outages.note(&offering, &error, now);
+            outages.note_refusal(&offerings, &error, now);
         }
     }
 }

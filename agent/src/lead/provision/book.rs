@@ -24,6 +24,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Clone)]
 pub(crate) struct NodeTemplate {
     pub(crate) fleet: FleetName,
+    pub(crate) fleet_id: String,
     /// Where nodes reach the lead.
     pub(crate) endpoint: String,
     pub(crate) ca_pin: String,
@@ -158,12 +159,17 @@ impl LaunchBook for Book {
             fleet: self.template.fleet.clone(),
             pool: Some(spec.name.clone()),
             role: Role::Node,
-            offering: record.offering.clone(),
+            fleet_id: self.template.fleet_id.clone(),
+            offerings: record.offerings.clone(),
+            place: spec.place.clone(),
             gpu: Some(spec.gpu.clone()),
             labels: Tags::default(),
+            revision: spec.revision(),
+            data_disk: None,
             user_data: UserData {
                 config: self.template.config(&spec),
                 join_token: Some(token.expose().to_owned()),
+                script: String::new(),
             },
         })
     }
@@ -185,6 +191,7 @@ mod tests {
     fn template() -> NodeTemplate {
         NodeTemplate {
             fleet: FleetName::new("ml").expect("a name"),
+            fleet_id: "f".to_owned(),
             endpoint: "127.0.0.1:7443".to_owned(),
             ca_pin: format!("sha256:{}", "0".repeat(64)),
             backend: Backend::Simulated,
@@ -211,7 +218,7 @@ mod tests {
             id: LaunchId(7),
             pool: PoolName::new("t4").expect("a name"),
             attempt,
-            offering: Offering("local/T4x2".to_owned()),
+            offerings: vec![Offering("local/T4x2".to_owned())],
             token: Token::of("x", LaunchId(7), attempt),
             state: LaunchState::Sent,
             at: Millis(0),

@@ -284,17 +284,22 @@ impl Provisioner {
         now: Millis,
     ) -> Result<(), gpuloom_api::Refusal> {
         match outcome {
-            Outcome::Launched { launch, instance } => {
+            Outcome::Launched {
+                launch,
+                instance,
+                failed,
+            } => {
+                outages.note_each(&failed, now);
                 tracing::info!(%launch, instance = %instance.id, "launched");
                 *exists += 1;
             }
             Outcome::Refused {
                 launch,
-                offering,
+                offerings,
                 error,
             } => {
-                tracing::info!(%launch, %offering, %error, "not launched");
-                outages.note(&offering, &error, now);
+                tracing::info!(%launch, ?offerings, %error, "not launched");
+                outages.note_refusal(&offerings, &error, now);
             }
             Outcome::Terminated { instance } => {
                 tracing::info!(%instance, "terminated");

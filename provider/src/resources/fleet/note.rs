@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use gpuloom_cloud::{LaunchRequest, Offering, Role, Tags, Token, UserData, failpoint};
-use gpuloom_fleet::FleetName;
+use gpuloom_fleet::{FleetName, PoolPlace};
 use serde::{Deserialize, Serialize};
 use tfplug::{Diagnostic, Diagnostics, OrDiag};
 
@@ -131,13 +131,18 @@ impl Note {
             user_data: UserData {
                 config: self.config(&fleet, root)?,
                 join_token: None,
+                script: String::new(),
             },
             fleet,
             pool: None,
             role: Role::Lead,
-            offering: Offering("local/lead".to_owned()),
+            fleet_id: String::new(),
+            offerings: vec![Offering("local/lead".to_owned())],
+            place: PoolPlace::Local,
             gpu: None,
             labels: self.labels.clone(),
+            revision: String::new(),
+            data_disk: None,
         })
     }
 

@@ -13,7 +13,7 @@ use gpuloom_api::Refusal;
 use gpuloom_fleet::{
     AttemptEnd, AttemptId, Bytes, Capacity, Device, DeviceId, EndCause, EventKind, Exit, GpuModel,
     GpuRequest, GpuShape, JobSpec, MilliGpu, Millis, OnDestroy, OnExcess, OnShortfall, PoolPlace,
-    QuotaName, Resources, Seconds,
+    QuotaName, Resources, RollingUpdate, Seconds,
 };
 use gpuloom_store::Op;
 
@@ -55,9 +55,12 @@ pub(crate) fn pool(name: &str) -> PoolSpec {
         capacity: Capacity {
             on_shortfall: OnShortfall::Fail,
             max_wait: Seconds(60),
+            spot_ratio_milli: 0,
+            on_demand_base: 0,
         },
         on_destroy: OnDestroy::Drain,
         labels: BTreeMap::new(),
+        update: RollingUpdate::default(),
     }
 }
 

@@ -391,7 +391,7 @@ fn what_belongs_to_an_object_may_be_more_than_one_transaction_takes() {
         id: LaunchId(n),
         pool: pool_name("t4"),
         attempt: 1,
-        offering: gpuloom_cloud::Offering("local/T4x2".to_owned()),
+        offerings: vec![gpuloom_cloud::Offering("local/T4x2".to_owned())],
         token: gpuloom_cloud::Token::of("x", LaunchId(n), 1),
         state: gpuloom_cloud::LaunchState::Sent,
         at: w.now,
