@@ -273,7 +273,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Handler, Server};
+    use crate::http::{Handler, Server, client};
 
     #[derive(Default)]
     struct OneInstance {
@@ -317,7 +317,7 @@ mod tests {
     async fn rules_are_set_and_the_log_is_read_over_http() {
         let double = Arc::new(OneInstance::default());
         let server = Server::start(double.clone()).await.expect("a port");
-        let (client, url) = (reqwest::Client::new(), server.url());
+        let (client, url) = (client(), server.url());
         let control = |path: &str| format!("{url}/_double/{path}");
         for effect in ["\"capacity\"", "\"drop_after\"", "\"drop_before\""] {
             let rule = format!("{{\"action\": \"L*\", \"effect\": {effect}, \"times\": 1}}");

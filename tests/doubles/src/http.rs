@@ -230,6 +230,17 @@ impl Drop for Server {
 
 // === functions ===
 
+/// A client for plain HTTP on loopback, past any proxy of the machine.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    // Another part of the process may have chosen one already.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    let client = reqwest::Client::builder().no_proxy().build();
+    client.unwrap_or_else(|_| reqwest::Client::new())
+}
+
 async fn serve(listener: TcpListener, handler: Arc<impl Handler>) {
     // Ends every connection when this future is dropped.
     let mut connections = JoinSet::new();
@@ -360,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn it_answers_and_it_can_close_the_connection_without_a_word() {
         let server = Server::start(Arc::new(Echo)).await.expect("a port");
-        let client = reqwest::Client::new();
+        let client = client();
         let url = format!("{}/a%20b?x=1+2", server.url());
         let answer = client.post(url).body("{}").send().await.expect("answers");
         assert_eq!(answer.headers()["x-from"], "127.0.0.1");
