@@ -1,8 +1,8 @@
 //! One decision over the whole fleet.
 
 use crate::decision::{Decision, Grant, Preemption, Reason, Refusal};
+use crate::fit::{best, fit, fitting_devices, may_run_on};
 use crate::ledger::{Ledger, Room};
-use crate::place::{best, fit, fitting_devices, may_run_on};
 use crate::preempt;
 use crate::quota::{Amount, Soft, Usage};
 use crate::snapshot::{Held, NodeView, Snapshot, Waiting};

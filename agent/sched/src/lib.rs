@@ -7,8 +7,9 @@
 mod decide;
 mod decision;
 mod distribute;
+mod fit;
 mod ledger;
-mod place;
+pub mod place;
 mod preempt;
 mod quota;
 mod select;

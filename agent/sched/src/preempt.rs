@@ -1,8 +1,8 @@
 //! Whom to stop: as few as needed, of the lowest priority, the youngest first.
 
 use crate::decision::Preemption;
+use crate::fit::fit;
 use crate::ledger::{Ledger, NodeRoom};
-use crate::place::fit;
 use crate::quota::{Amount, Usage};
 use crate::select::Weights;
 use crate::snapshot::{Held, NodeView, Snapshot, Waiting};
