@@ -66,7 +66,7 @@ impl Access {
     ) -> Result<Identity, Refusal> {
         match peer {
             Some(PeerCertificate::Admin) => return Ok(Identity::Admin),
-            Some(PeerCertificate::Node(id)) => return Ok(Identity::Node(id.clone())),
+            Some(PeerCertificate::Node(id, _)) => return Ok(Identity::Node(id.clone())),
             Some(PeerCertificate::Lead) => return Ok(Identity::Lead),
             Some(PeerCertificate::None) | None => {}
         }

@@ -93,7 +93,8 @@ impl Identity {
             };
         }
         match (self, path) {
-            (Self::Node(_), "/gpuloom.v1.Node/Session")
+            (_, "/gpuloom.v1.Membership/JoinChallenge")
+            | (Self::Node(_), "/gpuloom.v1.Node/Session" | "/gpuloom.v1.Membership/Renew")
             | (Self::Lead, "/gpuloom.v1.NodeLogs/ReadLog") => Ok(()),
             _ => Err(refuse(self, "this is between the lead and its nodes")),
         }
@@ -174,6 +175,14 @@ mod tests {
             (
                 "/gpuloom.v1.NodeLogs/ReadLog",
                 [false, false, false, true, false],
+            ),
+            (
+                "/gpuloom.v1.Membership/JoinChallenge",
+                [true, true, true, true, true],
+            ),
+            (
+                "/gpuloom.v1.Membership/Renew",
+                [false, false, true, false, false],
             ),
             ("/other/Call", [false, false, false, false, false]),
         ] {

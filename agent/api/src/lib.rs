@@ -11,7 +11,10 @@ pub mod tls;
 mod token;
 
 pub use access::{TokenLookup, negotiate};
-pub use client::{Client, Declared, Joined, NodeLogClient, ObjectView, Updates, Withdrawn, join};
+pub use client::{
+    Admittance, Challenge, Client, Declared, Joined, NodeLogClient, ObjectView, Updates, Withdrawn,
+    join, join_challenge, renew,
+};
 pub use connect::{CallError, Endpoints, MAX_ENDPOINTS, ParseEndpointsError, Timeouts};
 pub use identity::Identity;
 pub use refusal::{MAX_PROBLEMS, MAX_TEXT_BYTES, Refusal, RefusalCode};
@@ -51,6 +54,15 @@ pub fn fleet_server<T: proto::fleet_server::Fleet>(
 /// `service` as the lead serves it to nodes, with the message limits set.
 pub fn node_server<T: proto::node_server::Node>(service: T) -> proto::node_server::NodeServer<T> {
     proto::node_server::NodeServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_REPLY_BYTES)
+}
+
+/// `service` as the lead serves it to those who become and stay members, with the message limits set.
+pub fn membership_server<T: proto::membership_server::Membership>(
+    service: T,
+) -> proto::membership_server::MembershipServer<T> {
+    proto::membership_server::MembershipServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_REPLY_BYTES)
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a server presents and whom it lets in.
 #[derive(Clone)]
 pub struct ServerConfig {
-    own: KeyAndCertificate,
+    own: watch::Receiver<KeyAndCertificate>,
     admin: Option<PublicKey>,
     tokens: Option<Arc<dyn TokenLookup>>,
 }
@@ -62,6 +62,11 @@ struct Connection {
 impl ServerConfig {
     /// A server with this key and certificate, that knows callers of the same CA.
     pub fn new(own: KeyAndCertificate) -> Self {
+        Self::renewed(watch::channel(own).1)
+    }
+
+    /// As [`ServerConfig::new`], presenting what `own` holds at each handshake.
+    pub fn renewed(own: watch::Receiver<KeyAndCertificate>) -> Self {
         Self {
             own,
             admin: None,
@@ -87,7 +92,7 @@ impl ServerConfig {
 impl fmt::Debug for ServerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerConfig")
-            .field("own", &self.own)
+            .field("own", &*self.own.borrow())
             .field("admin", &self.admin)
             .field("tokens", &self.tokens.is_some())
             .finish()

@@ -5,7 +5,7 @@ use super::error::NodeError;
 use super::session::Backoff;
 use base64::Engine as _;
 use gpuloom_api::tls::{KeyAndCertificate, SecretKey};
-use gpuloom_api::{BearerToken, CallError};
+use gpuloom_api::{Admittance, BearerToken, CallError};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -70,12 +70,13 @@ pub(crate) async fn load_or_join(config: &NodeConfig) -> Result<KeyAndCertificat
     let no_token = || NodeError::NoToken { path: path.clone() };
     let token = read(&path)?.ok_or_else(no_token)?;
     let token: BearerToken = token.trim().parse().map_err(|_| no_token())?;
+    let by = Admittance::Token(token);
     let key = key(&dir)?;
     let mut backoff = Backoff::default();
     let joined = loop {
         let endpoints = config.endpoints()?;
         let pin = config.pin()?;
-        let asked = gpuloom_api::join(endpoints, pin, &token, &config.instance_id, key.clone());
+        let asked = gpuloom_api::join(endpoints, pin, &by, &config.instance_id, key.clone());
         match asked.await {
             Ok(joined) => break joined,
             Err(error) if is_final(&error) => return Err(NodeError::NotJoined { source: error }),

@@ -107,6 +107,7 @@ impl Core {
                 .collect(),
             attempts: live.chain(refused).collect(),
             capabilities: self.capabilities.clone().into_iter().collect(),
+            notice: None,
             health: health
                 .map(|(device, health, reason)| proto::HealthReport {
                     device: device.to_string(),

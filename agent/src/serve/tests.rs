@@ -7,7 +7,7 @@ use crate::lead::provision::{Book, NodeTemplate, Provisioner};
 use crate::lead::state::{Keep, State};
 use gpuloom_api::tls::{Ca, CaPin, Credential, SecretKey};
 use gpuloom_api::{
-    BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server, join,
+    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server, join,
     node_server, proto, serve,
 };
 use gpuloom_cloud::FakeCloud;
@@ -75,6 +75,7 @@ impl Lead {
         let cloud = Arc::new(FakeCloud::new());
         let template = NodeTemplate {
             fleet: fleet.clone(),
+            fleet_id: "f1".to_owned(),
             endpoint: endpoint.clone(),
             ca_pin: ca.pin().to_string(),
             backend: Backend::Simulated,
@@ -199,18 +200,19 @@ impl Lead {
         let instance = self.cloud.truth().remove(0);
         let id = NodeId::new(instance.id.as_str()).expect("an id");
         let token = self.token(proto::create_token_request::Purpose::Join).await;
+        let by = Admittance::Token(token);
         let key = SecretKey::generate().expect("a key");
         // Twice: the answer to the first may have been lost.
         for _ in 0..2 {
-            join(self.endpoints.clone(), self.pin, &token, &id, key.clone())
+            join(self.endpoints.clone(), self.pin, &by, &id, key.clone())
                 .await
                 .expect("joins");
         }
-        let joined = join(self.endpoints.clone(), self.pin, &token, &id, key)
+        let joined = join(self.endpoints.clone(), self.pin, &by, &id, key)
             .await
             .expect("joins");
         let other = SecretKey::generate().expect("a key");
-        let again = join(self.endpoints.clone(), self.pin, &token, &id, other).await;
+        let again = join(self.endpoints.clone(), self.pin, &by, &id, other).await;
         assert_eq!(
             code(again),
             RefusalCode::Denied,

@@ -8,7 +8,7 @@ mod node;
 mod stream;
 
 pub use fleet::{Declared, ObjectView, Withdrawn};
-pub use node::{Joined, NodeLogClient, join};
+pub use node::{Admittance, Challenge, Joined, NodeLogClient, join, join_challenge, renew};
 pub use stream::Updates;
 
 use crate::connect::{CallError, Endpoints, Headers, Line, Timeouts, connect};

@@ -5,7 +5,7 @@ mod server;
 use super::*;
 use crate::proto;
 use crate::tls::{Ca, KeyAndCertificate, SecretKey};
-use crate::{BearerToken, NodeLogClient, RefusalCode, join};
+use crate::{Admittance, BearerToken, NodeLogClient, RefusalCode, join};
 use gpuloom_fleet::{Kind, NodeId, TenantName};
 use server::{Fixture, started};
 use std::time::Duration;
@@ -234,7 +234,7 @@ async fn what_does_not_speak_tls_is_said_to() {
 async fn a_node_joins_and_opens_its_session() {
     let fleet = started().await;
     let pin = fleet.ca.pin();
-    let token = BearerToken::new_join().expect("random");
+    let token = Admittance::Token(BearerToken::new_join().expect("random"));
     let key = SecretKey::generate().expect("a key");
     let joined = join(fleet.endpoints(), pin, &token, &node_id(), key).await;
     let joined = joined.expect("joins");

@@ -15,8 +15,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a CA is valid.
 pub const CA_LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-/// How long the lead's and the nodes' certificates are valid.
-pub const LEAF_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long the lead's own certificate is valid; made anew at each of its starts.
+pub const LEAD_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long a node's certificate is valid; renewed when half of that is over.
+pub const NODE_LIFETIME: Duration = DAY;
 /// Certificates are valid from a day before they are made, for clocks that differ.
 const BACKDATE: Duration = DAY;
 
@@ -100,7 +102,7 @@ impl Ca {
             uri: LEAD_URI.to_owned(),
             dns: &[LEAD_DNS, NODE_DNS],
         };
-        let certificate = self.sign(key.0.as_ref(), names, now)?;
+        let certificate = self.sign(key.0.as_ref(), names, now, LEAD_LIFETIME)?;
         Ok(KeyAndCertificate {
             key,
             certificate,
@@ -108,7 +110,7 @@ impl Ca {
         })
     }
 
-    /// Signs the key in a node's request. Nothing else of the request is used: the names come
+    /// Signs the key in a node's request, for [`NODE_LIFETIME`]. Nothing else of the request is used: the names come
     /// from `node`. `Unreadable` when it is no request or does not prove possession of its key.
     pub fn sign_node(
         &self,
@@ -133,7 +135,7 @@ impl Ca {
             uri: format!("{NODE_URI}{node}"),
             dns: &[NODE_DNS],
         };
-        self.sign(&request.public_key, names, now)
+        self.sign(&request.public_key, names, now, NODE_LIFETIME)
     }
 
     fn sign(
@@ -141,6 +143,7 @@ impl Ca {
         key: &impl PublicKeyData,
         names: Names,
         now: SystemTime,
+        lifetime: Duration,
     ) -> Result<CertificateDer<'static>, TlsError> {
         let ia5 = |text: &str| {
             text.try_into()
@@ -161,7 +164,7 @@ impl Ca {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, now, LEAF_LIFETIME);
+        set_validity(&mut params, now, lifetime);
         let making = making("a certificate");
         let issuer: Issuer<'_, &KeyPair> =
             Issuer::from_ca_cert_der(&self.certificate, self.key.0.as_ref()).map_err(&making)?;

@@ -1,9 +1,10 @@
 //! Who is at the other end: the fleet's CA, its pin, keys and certificates, TLS on both sides.
 //!
 //! Everything is ECDSA P-256 and TLS 1.3 on aws-lc-rs. The lead makes the CA once; people and
-//! nodes know it by its pin, never by a host name or address. Certificates outlive instances (10
-//! years, the CA 30) and are not renewed: what a certificate may do is looked up at every call, so
-//! a node that left is refused by its id and an admin key is replaced by restarting the lead.
+//! nodes know it by its pin, never by a host name or address. The CA lives 30 years, the lead's
+//! certificate is made anew at each start, a node's lives a day and is renewed after half of it. What
+//! a certificate may do is looked up at every call, so a node that left is refused by its id, another
+//! key than the member's by the key, and an admin key is replaced by restarting the lead.
 
 mod ca;
 mod client;
@@ -11,16 +12,18 @@ mod key;
 mod pin;
 mod server;
 
-pub use ca::{CA_LIFETIME, Ca, LEAF_LIFETIME};
+pub use ca::{CA_LIFETIME, Ca, LEAD_LIFETIME, NODE_LIFETIME};
 pub(crate) use client::PinMismatch;
 pub use client::{Credential, Expect, client_config};
 pub use key::{KeyAndCertificate, PublicKey, SecretKey};
 pub use pin::CaPin;
+pub use server::NodeCertificate;
 pub(crate) use server::{PeerCertificate, server_config};
 
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// DNS name in the lead's certificate.
 pub const LEAD_DNS: &str = "lead.gpuloom";
@@ -88,6 +91,15 @@ pub(crate) fn read_certificate(der: &CertificateDer<'_>) -> Option<(PublicKey, V
         .unwrap_or_default();
     let spki = certificate.tbs_certificate.subject_pki.raw;
     Some((PublicKey::from_spki_unchecked(spki), uris))
+}
+
+/// When a certificate ends; `None` when it is not one X.509 certificate.
+#[must_use]
+pub fn not_after(der: &CertificateDer<'_>) -> Option<SystemTime> {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let end = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(UNIX_EPOCH + Duration::from_secs(end))
 }
 
 #[cfg(test)]
