@@ -78,9 +78,10 @@ mod tests {
     use super::*;
 
     /// Crates that may know nothing of the outside: no runtime, no clock, no device.
-    const PURE: [&str; 5] = [
+    const PURE: [&str; 6] = [
         "gpuloom-fleet",
         "gpuloom-sched",
+        "gpuloom-replay",
         "gpuloom-watch",
         "gpuloom-scale",
         "gpuloom-cost",
@@ -99,6 +100,7 @@ mod tests {
         ("tfplug-host", &["tfplug"]),
         ("gpuloom-api", &["gpuloom-fleet"]),
         ("gpuloom-sched", &["gpuloom-fleet"]),
+        ("gpuloom-replay", &["gpuloom-fleet", "gpuloom-sched"]),
         ("gpuloom-watch", &["gpuloom-fleet"]),
         ("gpuloom-scale", &["gpuloom-fleet", "gpuloom-watch"]),
         ("gpuloom-cloud", &["gpuloom-fleet"]),
@@ -133,7 +135,14 @@ mod tests {
         }
         for (name, (_, manifest)) in &crates {
             let known = ARROWS.iter().any(|(n, _)| n == name)
-                || ["gpuloom-agent", "gpuloom-tests", "tidy", "xtask"].contains(&name.as_str());
+                || [
+                    "gpuloom-agent",
+                    "gpuloom-tests",
+                    "corebench",
+                    "tidy",
+                    "xtask",
+                ]
+                .contains(&name.as_str());
             assert!(
                 known,
                 "crate {name} has no place in the arrows: add it to ARROWS"

@@ -14,11 +14,28 @@ const MAX_TYPICAL: usize = 256;
 /// with fewer left beside it counts as stranded. Measured on the openb trace: 92 leaves least.
 const PROCESSORS_PCT: u64 = 92;
 
+/// Typical shapes of one model: what a room is asked for, and how often.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Typical {
+    asks: Vec<Ask>,
+    /// Weight of the shapes that may not run on the model.
+    elsewhere: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ask {
+    cpu_milli: u32,
+    memory_mib: u32,
+    share_milli: u16,
+    gpus: u16,
+    weight: i64,
+}
+
 /// Typical shapes and how often each comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mix {
-    /// Shapes with GPUs and their weights, by share.
-    pub(crate) shapes: Vec<(Shape, i64)>,
+    /// For each model, the typical shapes that may run on it, by share.
+    by_model: Vec<Typical>,
     /// Processors that go with a whole GPU, in thousandths; 0 when no work uses GPUs.
     pub(crate) cpu_per_gpu: i64,
     /// For each model, demand per GPU that may serve it, in thousandths.
@@ -57,7 +74,7 @@ impl Mix {
             .collect();
         shapes.sort_by_key(|(s, _)| (s.share_milli, *s));
         Self {
-            shapes,
+            by_model: (0..64).map(|m| Typical::of(&shapes, m)).collect(),
             cpu_per_gpu: cpu_per_gpu(work),
             pressure: pressure(work, &capacity),
         }
@@ -69,30 +86,29 @@ impl Mix {
         let free = i64::from(room.free_milli());
         let whole = room.gpus.iter().filter(|g| **g == WHOLE).count();
         let most = room.gpus.iter().copied().max().unwrap_or(0);
+        let Some(typical) = self.by_model.get(usize::from(room.model)) else {
+            return free * UNIT;
+        };
+        let mut never = typical.elsewhere;
         let mut sum = 0;
-        let mut below = (u16::MAX, 0);
-        for (shape, weight) in &self.shapes {
-            let gpus = if shape.share_milli == WHOLE {
-                whole >= usize::from(shape.gpus)
+        let mut below = (0, 0);
+        for ask in &typical.asks {
+            let gpus = if ask.share_milli == WHOLE {
+                whole >= usize::from(ask.gpus)
             } else {
-                most >= shape.share_milli
+                most >= ask.share_milli
             };
-            let fits = gpus
-                && room.cpu_milli >= shape.cpu_milli
-                && room.memory_mib >= shape.memory_mib
-                && shape.models.has(room.model);
-            sum += weight
-                * if fits {
-                    if below.0 != shape.share_milli {
-                        let small = room.gpus.iter().filter(|g| **g < shape.share_milli);
-                        below = (shape.share_milli, small.map(|g| i64::from(*g)).sum());
-                    }
-                    below.1
-                } else {
-                    free
-                };
+            if !gpus || room.cpu_milli < ask.cpu_milli || room.memory_mib < ask.memory_mib {
+                never += ask.weight;
+                continue;
+            }
+            if below.0 != ask.share_milli {
+                let small = room.gpus.iter().filter(|g| **g < ask.share_milli);
+                below = (ask.share_milli, small.map(|g| i64::from(*g)).sum());
+            }
+            sum += ask.weight * below.1;
         }
-        sum
+        sum + never * free
     }
 
     /// GPU share left without the processors that go with it, in thousandths.
@@ -110,6 +126,28 @@ impl Mix {
             .get(usize::from(model))
             .copied()
             .unwrap_or_default()
+    }
+}
+
+// === impl Typical ===
+
+impl Typical {
+    fn of(shapes: &[(Shape, i64)], model: u8) -> Self {
+        let mut typical = Self::default();
+        for (s, weight) in shapes {
+            if s.models.has(model) {
+                typical.asks.push(Ask {
+                    cpu_milli: s.cpu_milli,
+                    memory_mib: s.memory_mib,
+                    share_milli: s.share_milli,
+                    gpus: u16::from(s.gpus),
+                    weight: *weight,
+                });
+            } else {
+                typical.elsewhere += weight;
+            }
+        }
+        typical
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Shape {
 pub struct Models(pub u64);
 
 /// A node's room.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Room {
     /// Processors left, in thousandths.
     pub cpu_milli: u32,

@@ -27,11 +27,15 @@ pub struct Placer {
     seen: Vec<u64>,
     pass: u64,
     scratch: Room,
+    /// The rooms nodes were added with, each once: untouched nodes of one kind are scored once.
+    kinds: BTreeMap<Room, u32>,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
     room: Room,
+    /// Which of `kinds` the room is as long as nothing was taken or given.
+    untouched: Option<u32>,
     standing: i64,
     /// Whether it takes work.
     open: bool,
@@ -84,6 +88,7 @@ impl Placer {
                 model: 0,
                 gpus: Vec::new(),
             },
+            kinds: BTreeMap::new(),
         }
     }
 
@@ -93,8 +98,11 @@ impl Placer {
             return None;
         }
         let node = self.nodes.len();
+        let next = u32::try_from(self.kinds.len()).ok()?;
+        let kind = *self.kinds.entry(room.clone()).or_insert(next);
         self.nodes.push(Node {
             standing: standing(self.scoring, &self.mix, &room),
+            untouched: Some(kind),
             room,
             open: true,
         });
@@ -207,6 +215,7 @@ impl Placer {
     fn changed(&mut self, node: usize) {
         let n = &mut self.nodes[node];
         n.standing = standing(self.scoring, &self.mix, &n.room);
+        n.untouched = None;
         self.log.push(u32::try_from(node).unwrap_or(u32::MAX));
         // A shape that lags behind by more is scored anew as a whole.
         if self.log.len() > 4 * self.nodes.len() + 64 {
@@ -242,10 +251,18 @@ impl Placer {
                 (NEVER, 0)
             }
         };
-        let fresh = |one: &mut dyn FnMut(&Node) -> (i64, u8)| Index {
-            tree: Tree::new(nodes.iter().map(one).collect()),
-            upto: end,
-            asked: 0,
+        let kinds = self.kinds.len();
+        let fresh = |one: &mut dyn FnMut(&Node) -> (i64, u8)| {
+            let mut known = vec![None; kinds];
+            let scores = nodes.iter().map(|node| match node.untouched {
+                Some(kind) => *known[kind as usize].get_or_insert_with(|| one(node)),
+                None => one(node),
+            });
+            Index {
+                tree: Tree::new(scores.collect()),
+                upto: end,
+                asked: 0,
+            }
         };
         let index = self.shapes.entry(*shape).or_insert_with(|| fresh(&mut one));
         index.asked = self.asked;

@@ -1,0 +1,27 @@
+//! The benchmarks, by name.
+
+mod decision;
+mod openb;
+
+use crate::row::Row;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// A benchmark; `true`: quick, under a minute, the same goals on less input.
+pub type Bench = (&'static str, fn(bool) -> Result<Vec<Row>>);
+
+/// Every benchmark of the core.
+pub const ALL: &[Bench] = &[("openb", openb::run), ("decision", decision::run)];
+
+/// Where public traces are: `GPULOOM_DATA`, else nowhere.
+pub(crate) fn data(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("GPULOOM_DATA")?;
+    let path = PathBuf::from(root).join(path);
+    path.exists().then_some(path)
+}
+
+/// The file's text.
+pub(crate) fn read(path: &std::path::Path) -> Result<String> {
+    use anyhow::Context as _;
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
