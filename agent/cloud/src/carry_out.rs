@@ -3,6 +3,8 @@
 use std::error::Error;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use gpuloom_fleet::{InstanceId, Millis};
 
 use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched, OfferingFailure};
@@ -11,6 +13,9 @@ use crate::instance::Instance;
 use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, LaunchState};
 use crate::offering::Offering;
 use crate::reconcile::Plan;
+
+/// Most launches, and most terminations, that are under way at a time for one plan.
+pub const AT_ONCE: usize = 8;
 
 /// The places at which a test can end the process.
 pub const FAILPOINTS: &[&str] = &[
@@ -89,7 +94,8 @@ pub enum Outcome {
     },
 }
 
-/// Carries `plan` out, step after step; a step that fails does not keep the others from being done.
+/// Carries `plan` out; a step that fails does not keep the others from being done. What is found and forgotten is
+/// stored first; then instances are ended, started and launched side by side, [`AT_ONCE`] of each at a time.
 /// `now` is stored in the records.
 pub async fn carry_out(
     plan: &Plan,
@@ -113,25 +119,46 @@ pub async fn carry_out(
         }
         failpoint::hit("cloud.forget.after");
     }
-    for t in &plan.terminations {
-        let instance = t.instance.clone();
-        failpoint::hit("cloud.terminate.before");
-        outcomes.push(match cloud.terminate(&instance).await {
-            Ok(()) => Outcome::Terminated { instance },
-            Err(error) => Outcome::NotTerminated { instance, error },
-        });
-        failpoint::hit("cloud.terminate.after");
-    }
-    for instance in plan.starts.iter().cloned() {
-        outcomes.push(match cloud.start(&instance).await {
-            Ok(_) => Outcome::Started { instance },
-            Err(error) => Outcome::NotStarted { instance, error },
-        });
-    }
-    for launch in &plan.launches {
-        outcomes.push(send(&launch.record, cloud, book, now).await);
-    }
+    let ends = plan.terminations.iter().map(|t| end(&t.instance, cloud));
+    let starts = plan.starts.iter().map(|id| start(id, cloud));
+    let launches = plan.launches.iter();
+    let launches = launches.map(|l| send(&l.record, cloud, book, now));
+    let (ended, started, launched) = futures::join!(
+        some_at_once(ends.map(|step| step.boxed()).collect()),
+        some_at_once(starts.map(|step| step.boxed()).collect()),
+        some_at_once(launches.map(|step| step.boxed()).collect()),
+    );
+    outcomes.extend(ended);
+    outcomes.extend(started);
+    outcomes.extend(launched);
     outcomes
+}
+
+/// All of `steps`, in the order they end.
+async fn some_at_once(steps: Vec<BoxFuture<'_, Outcome>>) -> Vec<Outcome> {
+    stream::iter(steps)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn end(instance: &InstanceId, cloud: &dyn Cloud) -> Outcome {
+    let instance = instance.clone();
+    failpoint::hit("cloud.terminate.before");
+    let outcome = match cloud.terminate(&instance).await {
+        Ok(()) => Outcome::Terminated { instance },
+        Err(error) => Outcome::NotTerminated { instance, error },
+    };
+    failpoint::hit("cloud.terminate.after");
+    outcome
+}
+
+async fn start(instance: &InstanceId, cloud: &dyn Cloud) -> Outcome {
+    let instance = instance.clone();
+    match cloud.start(&instance).await {
+        Ok(_) => Outcome::Started { instance },
+        Err(error) => Outcome::NotStarted { instance, error },
+    }
 }
 
 /// Stored, sent, answer stored.
@@ -164,11 +191,14 @@ async fn send(
             message: e.message.clone(),
         },
     };
-    let answered = LaunchRecord {
+    let mut answered = LaunchRecord {
         state,
         at: now,
         ..record.clone()
     };
+    if let Ok(launched) = &answer {
+        answered.offerings = vec![launched.instance.offering.clone()];
+    }
     if let Err(error) = book.store(&answered).await {
         return Outcome::NotStored { launch, error };
     }

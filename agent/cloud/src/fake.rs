@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use gpuloom_fleet::{FleetName, GpuShape, InstanceId, Millis, PoolPlace};
 
 use crate::carry_out::LaunchBook;
-use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched};
+use crate::cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched, OfferingFailure};
 use crate::instance::{Instance, InstanceState, Role, Tags};
 use crate::launch::{LaunchId, LaunchRecord, LaunchRequest, Token};
 use crate::offering::{Offered, Offering};
@@ -32,6 +32,49 @@ pub struct Faults {
     pub lost_terminations: u32,
     /// Tokens are ignored: every launch makes a new instance (as moto does).
     pub ignores_tokens: bool,
+    /// What there is to have; empty: one offering of this machine.
+    pub offered: Vec<Offered>,
+    /// Faults by chance, on top of the others.
+    pub chaos: Option<Chaos>,
+}
+
+/// Faults that come by chance, the same for the same seed: calls that are lost before or after they happen, throttling,
+/// missing capacity, listings that lag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chaos {
+    /// Of the generator.
+    pub seed: u64,
+    /// Thousandths of the calls that go wrong.
+    pub rate_milli: u64,
+    /// A new instance is missing from up to so many listings.
+    pub most_lag: u64,
+}
+
+/// How often a [`FakeCloud`] was called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Launches, lost and refused ones too.
+    pub launches: u64,
+    /// Terminations.
+    pub terminations: u64,
+    /// Starts.
+    pub starts: u64,
+    /// Instances that were made.
+    pub made: u64,
+    /// Instances that were ended.
+    pub ended: u64,
+    /// Most instances that existed at a time.
+    pub most: usize,
+}
+
+/// What chance does to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chance {
+    Fine,
+    LostBefore,
+    LostAfter,
+    Throttled,
+    NoCapacity,
 }
 
 /// A cloud in memory.
@@ -43,7 +86,7 @@ struct Inner {
     faults: Faults,
     instances: BTreeMap<InstanceId, Listed>,
     attributes: BTreeMap<(InstanceId, String), String>,
-    made: u64,
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -94,15 +137,28 @@ impl FakeCloud {
             .insert((id.clone(), key.to_owned()), value.to_owned());
     }
 
+    /// The instance's machine is taken away behind everybody's back.
+    pub fn kill(&self, id: &InstanceId) {
+        self.inner().instances.remove(id);
+    }
+
+    /// How often it was called so far.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.inner().calls
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    fn launch(&mut self, request: &LaunchRequest) -> Result<Instance, LaunchError> {
+    fn launch(&mut self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
+        self.calls.launches += 1;
         let lost = || LaunchError::new(FailureClass::Transient, "connection reset");
-        if take(&mut self.faults.lost_requests) {
+        let chance = self.chance();
+        if take(&mut self.faults.lost_requests) || chance == Chance::LostBefore {
             return Err(lost());
         }
         let known = self
@@ -110,54 +166,147 @@ impl Inner {
             .values()
             .find(|l| l.instance.token == request.token);
         if let (Some(l), false) = (known, self.faults.ignores_tokens) {
-            return Ok(l.instance.clone());
+            let instance = l.instance.clone();
+            return match chance {
+                Chance::Fine => Ok(instance.into()),
+                _ => Err(lost()),
+            };
+        }
+        if chance == Chance::Throttled {
+            return Err(throttled());
         }
         if !self.faults.refusals.is_empty() {
             let class = self.faults.refusals.remove(0);
             return Err(LaunchError::new(class, format!("refused: {class:?}")));
         }
-        let wanted = request.offering().cloned();
-        let offering = wanted
-            .ok_or_else(|| LaunchError::new(FailureClass::Invalid, "a launch without offerings"))?;
-        let same = self
-            .instances
-            .values()
-            .filter(|l| l.instance.offering == offering)
-            .count();
-        if self
-            .faults
-            .capacity
-            .get(&offering)
-            .is_some_and(|c| same >= *c)
-        {
-            let message = format!("no {offering} left");
-            return Err(LaunchError::new(FailureClass::Capacity, message));
+        let failed = |o: &Offering| OfferingFailure {
+            offering: o.clone(),
+            class: FailureClass::Capacity,
+            message: format!("no {o} left"),
+        };
+        let full = request.offerings.iter().take_while(|o| {
+            let same = self
+                .instances
+                .values()
+                .filter(|l| l.instance.offering == **o);
+            let capacity = self.faults.capacity.get(*o);
+            chance == Chance::NoCapacity || capacity.is_some_and(|c| same.count() >= *c)
+        });
+        let full: Vec<_> = full.map(failed).collect();
+        let Some(offering) = request.offerings.get(full.len()) else {
+            let said: Vec<_> = full.iter().map(|f| f.message.clone()).collect();
+            return Err(LaunchError {
+                failed: full,
+                ..LaunchError::new(FailureClass::Capacity, said.join("; "))
+            });
+        };
+        let instance = self.make(request, offering.clone())?;
+        if take(&mut self.faults.lost_answers) || chance == Chance::LostAfter {
+            return Err(lost());
         }
-        self.made += 1;
+        Ok(Launched {
+            instance,
+            failed: full,
+        })
+    }
+
+    fn make(
+        &mut self,
+        request: &LaunchRequest,
+        offering: Offering,
+    ) -> Result<Instance, LaunchError> {
+        self.calls.made += 1;
+        let number = self.calls.made;
         let instance = Instance {
-            id: InstanceId::new(format!("i-{:04}", self.made))
+            id: InstanceId::new(format!("i-{number:04}"))
                 .map_err(|e| LaunchError::new(FailureClass::Invalid, e.to_string()))?,
             token: request.token.clone(),
             offering,
             tags: request.tags(),
             state: InstanceState::Running,
-            launched_at: Millis(self.made),
+            launched_at: Millis(number),
             pool: request.pool.clone(),
             role: request.role,
-            private_address: None,
+            private_address: Some(format!("10.0.0.{}", number % 250)),
             public_address: None,
+        };
+        let lag = match &self.faults.chaos {
+            Some(c) => u32::try_from(c.most_lag).unwrap_or(u32::MAX),
+            None => 0,
+        };
+        let hidden_for = match lag {
+            0 => self.faults.listing_lag,
+            most => u32::try_from(self.random() % (u64::from(most) + 1)).unwrap_or(0),
         };
         let listed = Listed {
             instance: instance.clone(),
-            hidden_for: self.faults.listing_lag,
+            hidden_for,
         };
         self.instances.insert(instance.id.clone(), listed);
-        if take(&mut self.faults.lost_answers) {
-            Err(lost())
-        } else {
-            Ok(instance)
+        self.calls.most = self.calls.most.max(self.instances.len());
+        Ok(instance)
+    }
+
+    /// The next number of the generator (xorshift64*).
+    fn random(&mut self) -> u64 {
+        let Some(chaos) = &mut self.faults.chaos else {
+            return 0;
+        };
+        let mut x = chaos.seed | 1;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        chaos.seed = x;
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+    }
+
+    fn chance(&mut self) -> Chance {
+        let Some(rate) = self.faults.chaos.as_ref().map(|c| c.rate_milli) else {
+            return Chance::Fine;
+        };
+        if self.random() % 1000 >= rate {
+            return Chance::Fine;
+        }
+        match self.random() % 4 {
+            0 => Chance::LostBefore,
+            1 => Chance::LostAfter,
+            2 => Chance::Throttled,
+            _ => Chance::NoCapacity,
         }
     }
+
+    fn terminate(&mut self, id: &InstanceId) -> Result<(), CloudError> {
+        self.calls.terminations += 1;
+        let unseen = || CloudError::new(FailureClass::Transient, format!("end of {id} not seen"));
+        let chance = self.chance();
+        match chance {
+            Chance::LostBefore => return Err(unseen()),
+            Chance::Throttled => {
+                return Err(CloudError::new(
+                    FailureClass::Throttled,
+                    "rate exceeded".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+        if take(&mut self.faults.lost_terminations) {
+            if let Some(l) = self.instances.get_mut(id) {
+                l.instance.state = InstanceState::Terminating;
+            }
+            return Err(unseen());
+        }
+        let ended = self.instances.remove(id).is_some();
+        self.calls.ended += u64::from(ended);
+        self.attributes.retain(|(i, _), _| i != id);
+        match chance {
+            Chance::LostAfter => Err(unseen()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn throttled() -> LaunchError {
+    LaunchError::new(FailureClass::Throttled, "rate exceeded")
 }
 
 #[async_trait]
@@ -167,16 +316,24 @@ impl Cloud for FakeCloud {
         _place: &PoolPlace,
         gpu: Option<&GpuShape>,
     ) -> Result<Vec<Offered>, CloudError> {
+        let inner = self.inner();
+        if inner.faults.no_listing {
+            let message = "cannot ask what there is: connection reset";
+            return Err(CloudError::new(FailureClass::Transient, message));
+        }
+        if !inner.faults.offered.is_empty() {
+            return Ok(inner.faults.offered.clone());
+        }
         Ok(gpu.map(Offered::local).into_iter().collect())
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
-        self.inner().launch(request).map(Launched::from)
+        self.inner().launch(request)
     }
 
     async fn list(&self, tags: &Tags) -> Result<Vec<Instance>, CloudError> {
         let mut inner = self.inner();
-        if inner.faults.no_listing {
+        if inner.faults.no_listing || inner.chance() == Chance::Throttled {
             return Err(CloudError::new(
                 FailureClass::Transient,
                 "cannot list: connection reset",
@@ -196,7 +353,9 @@ impl Cloud for FakeCloud {
     }
 
     async fn start(&self, id: &InstanceId) -> Result<Instance, LaunchError> {
-        match self.inner().instances.get_mut(id) {
+        let mut inner = self.inner();
+        inner.calls.starts += 1;
+        match inner.instances.get_mut(id) {
             Some(l) => {
                 l.instance.state = InstanceState::Running;
                 Ok(l.instance.clone())
@@ -209,19 +368,7 @@ impl Cloud for FakeCloud {
     }
 
     async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
-        let mut inner = self.inner();
-        if take(&mut inner.faults.lost_terminations) {
-            if let Some(l) = inner.instances.get_mut(id) {
-                l.instance.state = InstanceState::Terminating;
-            }
-            return Err(CloudError::new(
-                FailureClass::Transient,
-                format!("end of {id} not seen"),
-            ));
-        }
-        inner.instances.remove(id);
-        inner.attributes.retain(|(i, _), _| i != id);
-        Ok(())
+        self.inner().terminate(id)
     }
 
     async fn read_attribute(
@@ -278,7 +425,7 @@ impl MemoryBook {
             place: PoolPlace::Local,
             gpu: None,
             labels: Tags::default(),
-            revision: String::new(),
+            revision: record.revision.clone(),
             data_disk: None,
             user_data: crate::UserData::default(),
         }

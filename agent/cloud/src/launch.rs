@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use gpuloom_fleet::{FleetName, GpuShape, InstanceId, Millis, PoolName, PoolPlace, Seconds};
+use gpuloom_fleet::{
+    FleetName, GpuShape, InstanceId, Market, Millis, PoolName, PoolPlace, Seconds,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cloud::{FailureClass, LaunchError, OfferingFailure};
@@ -88,6 +90,9 @@ pub struct LaunchRecord {
     pub offerings: Vec<Offering>,
     /// The token of this attempt.
     pub token: Token,
+    /// What it was to be made of; empty in records of the first release. The same token never asks for another.
+    #[serde(default)]
+    pub revision: String,
     /// What came of it.
     pub state: LaunchState,
     /// When the state was stored.
@@ -217,6 +222,15 @@ impl fmt::Debug for UserData {
 }
 
 // === impl LaunchRecord ===
+
+impl LaunchRecord {
+    /// The market it was bought on, or asked for.
+    #[must_use]
+    pub fn market(&self) -> Market {
+        let first = self.offerings.first();
+        first.map_or(Market::OnDemand, Offering::market)
+    }
+}
 
 /// Records of the first release name one offering.
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Offering>, D::Error> {

@@ -18,13 +18,15 @@ mod offering;
 mod reconcile;
 mod sweep;
 
-pub use carry_out::{FAILPOINTS, LaunchBook, Outcome, carry_out};
+pub use carry_out::{AT_ONCE, FAILPOINTS, LaunchBook, Outcome, carry_out};
 pub use cloud::{Cloud, CloudError, FailureClass, LaunchError, Launched, OfferingFailure};
 #[cfg(any(test, feature = "contract"))]
-pub use fake::{FakeCloud, Faults, MemoryBook};
+pub use fake::{Calls, Chaos, FakeCloud, Faults, MemoryBook};
 pub use instance::{Instance, InstanceState, Role, Tags};
 pub use launch::{
     DataDisk, LaunchId, LaunchRecord, LaunchRequest, LaunchState, Outage, Outages, Token, UserData,
 };
 pub use offering::{Offered, Offering};
-pub use reconcile::{Adoption, Launch, Members, Plan, Shortfall, Termination, Why, reconcile};
+pub use reconcile::{
+    Adoption, Launch, MemberNode, Members, Plan, Shortfall, Termination, Why, reconcile,
+};

@@ -1,15 +1,15 @@
 //! What has to be launched, adopted and ended so that a pool has the nodes it wants.
 
+mod balance;
+mod grow;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use gpuloom_fleet::{InstanceId, Millis, PoolSpec, Seconds};
+use gpuloom_fleet::{InstanceId, Market, Millis, PoolSpec, Seconds};
 
 use crate::instance::{Instance, InstanceState};
 use crate::launch::{LaunchId, LaunchRecord, LaunchState, Outages, Token};
 use crate::offering::Offering;
-
-/// Most launches in one plan; the rest follow in the next.
-const LAUNCHES_AT_ONCE: usize = 64;
 
 /// What is known of a pool's nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub struct Members {
     pub launches: Vec<LaunchRecord>,
     /// Instances that run jobs: drained before they are ended by a scale-in.
     pub busy: BTreeSet<InstanceId>,
+    /// What is known of the instances whose agent has joined.
+    pub nodes: BTreeMap<InstanceId, MemberNode>,
+    /// What nodes may be made of, best first.
+    pub offerings: Vec<Offering>,
+    /// Why there are no offerings, in words for the pool's owner; empty when there are.
+    pub no_offerings: String,
     /// The first launch number never used in the fleet.
     pub next_launch: LaunchId,
     /// Random, of the fleet: see [`Token::of`].
@@ -30,7 +36,20 @@ pub struct Members {
     pub listing_lag: Seconds,
 }
 
-/// What is to be done, in this order: adoptions, forgets, terminations, starts, launches.
+/// What the lead knows of a member whose agent has joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemberNode {
+    /// It was heard of just now: it exists, listed or not.
+    pub reporting: bool,
+    /// It takes jobs, or would if it were not cordoned.
+    pub ready: bool,
+    /// Its cloud has said that it ends it soon: it is replaced ahead.
+    pub leaving: bool,
+    /// Cordoned because a plan drains it.
+    pub cordoned: bool,
+}
+
+/// What is to be done, in this order: adoptions, forgets, then terminations, starts and launches side by side.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// To send; each record is stored first.
@@ -85,6 +104,12 @@ pub enum Why {
     Duplicate,
     /// Its end was begun and not seen through.
     Unfinished,
+    /// Its cloud takes it back soon, and its jobs have ended.
+    Notice,
+    /// It is made of something else than the pool is now.
+    Outdated,
+    /// The pool's share of spot nodes is to be restored.
+    Market,
 }
 
 /// Nodes that are missing and that nothing in the plan brings.
@@ -104,13 +129,24 @@ struct Reconciling<'a> {
     members: &'a Members,
     outages: &'a Outages,
     now: Millis,
+    revision: String,
     next_launch: u64,
     plan: Plan,
 }
 
+/// The members, sorted.
+struct Sorted<'i> {
+    /// Listed, one per token, not being ended and not about to be taken back.
+    stay: Vec<&'i Instance>,
+    /// Listed and about to be taken back by their cloud.
+    leaving: Vec<&'i Instance>,
+    /// Launched and not listed yet, or sent under an older revision and not known to exist: a market each.
+    unseen: Vec<Market>,
+}
+
 /// Decides what brings the pool to its wanted size. Never launches twice for one launch record: what was sent and
-/// not answered is adopted by its token, or sent again with the same token. When the cloud could not be asked the
-/// plan is empty but for its shortfall.
+/// not answered is adopted by its token, or sent again with the same token. Never has more than the pool's `max`
+/// instances that are not being ended. When the cloud could not be asked the plan is empty but for its shortfall.
 #[must_use]
 pub fn reconcile(spec: &PoolSpec, members: &Members, outages: &Outages, now: Millis) -> Plan {
     let Some(listed) = &members.listed else {
@@ -125,24 +161,34 @@ pub fn reconcile(spec: &PoolSpec, members: &Members, outages: &Outages, now: Mil
             ..Plan::default()
         };
     };
-    let next_launch = members.next_launch.0;
     let mut r = Reconciling {
         spec,
         members,
         outages,
         now,
-        next_launch,
+        revision: spec.revision(),
+        next_launch: members.next_launch.0,
         plan: Plan::default(),
     };
     let alive = r.sort_out(listed);
     let unseen = r.settle(listed);
+    let (leaving, stay) = alive.iter().partition(|i| r.node(i).leaving);
+    let sorted = Sorted {
+        stay,
+        leaving,
+        unseen,
+    };
     let wanted = members.wanted.min(spec.max);
-    let have = count(alive.len()).saturating_add(unseen);
+    r.leave(&sorted.leaving);
+    let have = count(sorted.stay.len() + sorted.unseen.len());
     if have > wanted {
-        r.shrink(&alive, have - wanted);
+        r.shrink(&sorted, wanted, have - wanted);
+    } else {
+        r.update(&sorted.stay, wanted);
     }
-    r.revive(&alive);
-    r.grow(wanted.saturating_sub(have), listed);
+    r.revive(&sorted.stay, wanted);
+    r.grow(&sorted, wanted, listed);
+    r.balance(&sorted, wanted);
     r.plan
 }
 
@@ -197,6 +243,7 @@ impl Reconciling<'_> {
                 attempt: 1,
                 offerings: vec![instance.offering.clone()],
                 token: instance.token.clone(),
+                revision: instance.revision().unwrap_or_default().to_owned(),
                 state,
                 at: self.now,
             },
@@ -207,21 +254,33 @@ impl Reconciling<'_> {
         });
     }
 
-    /// Forgets launched records whose instance is gone; returns how many are only not listed yet.
-    fn settle(&mut self, listed: &[Instance]) -> u32 {
-        let mut unseen = 0;
+    /// Forgets records whose instance is gone; returns what is not listed but counts: instances that may be listed
+    /// later or that were heard of, and launches whose request cannot be sent again as it was.
+    fn settle(&mut self, listed: &[Instance]) -> Vec<Market> {
+        let mut unseen = Vec::new();
         for r in &self.members.launches {
-            let LaunchState::Launched { instance } = &r.state else {
-                continue;
-            };
-            if listed
-                .iter()
-                .any(|i| i.id == *instance || i.token == r.token)
-            {
+            if listed.iter().any(|i| i.token == r.token) {
                 continue;
             }
-            if self.may_be_unlisted(r) {
-                unseen += 1;
+            let counts = match &r.state {
+                LaunchState::Launched { instance } => {
+                    if listed.iter().any(|i| i.id == *instance) {
+                        continue;
+                    }
+                    // One that has joined was there; what matters is whether it still is.
+                    match self.members.nodes.get(instance) {
+                        Some(node) => node.reporting,
+                        None => self.may_be_unlisted(r),
+                    }
+                }
+                // The same token with another request would be refused: wait until it had to be listed.
+                LaunchState::Sent if r.revision != self.revision && !r.revision.is_empty() => {
+                    self.may_be_unlisted(r)
+                }
+                LaunchState::Sent | LaunchState::Failed { .. } => continue,
+            };
+            if counts {
+                unseen.push(r.market());
             } else {
                 self.plan.forgets.push(r.id);
             }
@@ -233,136 +292,58 @@ impl Reconciling<'_> {
         r.at.plus(self.members.listing_lag) > self.now
     }
 
-    /// Ends `surplus` of the members: first those that do nothing, the newest of them first; busy ones are drained.
-    fn shrink(&mut self, alive: &[&Instance], surplus: u32) {
-        let mut order: Vec<_> = alive.to_vec();
-        let busy = |i: &Instance| self.members.busy.contains(&i.id);
+    /// Empties what its cloud takes back, then ends it.
+    fn leave(&mut self, leaving: &[&Instance]) {
+        for i in leaving {
+            self.drain_or_end(i, Why::Notice);
+        }
+    }
+
+    /// Ends `surplus` of the members, of the market that has too many: first those that do nothing, the newest of
+    /// them first; busy ones are drained.
+    fn shrink(&mut self, sorted: &Sorted<'_>, wanted: u32, surplus: u32) {
+        let mut order: Vec<_> = sorted.stay.clone();
         order.sort_by_key(|i| {
             let newest = std::cmp::Reverse((i.launched_at, i.id.clone()));
-            (busy(i), i.state != InstanceState::Stopped, newest)
+            let stopped = i.state == InstanceState::Stopped;
+            (self.busy(i), !stopped, !self.outdated(i), newest)
         });
-        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
-        for i in order.into_iter().take(surplus) {
-            if busy(i) {
-                self.plan.drains.push(i.id.clone());
+        let mut spot = count(self.markets(sorted).filter(|m| *m == Market::Spot).count());
+        for _ in 0..surplus {
+            let least = match spot > self.spec.capacity.spot_of(wanted) {
+                true => Market::Spot,
+                false => Market::OnDemand,
+            };
+            if order.is_empty() {
+                return;
+            }
+            let of_it = order.iter().position(|i| i.offering.market() == least);
+            let victim = order.remove(of_it.unwrap_or(0));
+            spot -= u32::from(victim.offering.market() == Market::Spot);
+            if self.busy(victim) && self.lost(victim) {
+                self.end(victim, Why::Surplus);
             } else {
-                self.end(i, Why::Surplus);
+                self.drain_or_end(victim, Why::Surplus);
             }
         }
     }
 
-    /// Brings back what is stopped and stays.
-    fn revive(&mut self, alive: &[&Instance]) {
-        for i in alive {
+    /// Brings back what is stopped and stays; never for a pool that is to have none.
+    fn revive(&mut self, stay: &[&Instance], wanted: u32) {
+        for i in stay {
             let ends = self.plan.terminations.iter().any(|t| t.instance == i.id);
-            if i.state == InstanceState::Stopped && !ends {
+            let wanted = wanted > 0 || !self.spec.place.is_cloud();
+            if i.state == InstanceState::Stopped && !ends && wanted {
                 self.plan.starts.push(i.id.clone());
             }
         }
     }
 
-    /// Brings `missing` nodes: first by sending again what was not answered, then by trying again what failed,
-    /// then anew.
-    fn grow(&mut self, missing: u32, listed: &[Instance]) {
-        let mut missing = missing;
-        let launches = &self.members.launches;
-        let open = |r: &&LaunchRecord| !listed.iter().any(|i| i.token == r.token);
-        for r in launches
-            .iter()
-            .filter(open)
-            .filter(|r| r.state == LaunchState::Sent)
-        {
-            if missing > 0 && self.room() {
-                missing -= 1;
-                let record = LaunchRecord {
-                    at: self.now,
-                    ..r.clone()
-                };
-                self.plan.launches.push(Launch {
-                    record,
-                    again: true,
-                });
-            } else if missing == 0 && !self.may_be_unlisted(r) {
-                self.plan.forgets.push(r.id);
-            }
-        }
-        let offerings = Offering::of_pool(self.spec);
-        let best = offerings
-            .iter()
-            .find(|o| self.outages.of(o, self.now).is_none())
-            .cloned();
-        for r in launches.iter().filter(open) {
-            if !matches!(r.state, LaunchState::Failed { .. }) {
-                continue;
-            }
-            match &best {
-                Some(offering) if missing > 0 && self.room() => {
-                    missing -= 1;
-                    self.launch(r.id, r.attempt.saturating_add(1), offering);
-                }
-                _ if missing == 0 => self.plan.forgets.push(r.id),
-                _ => {}
-            }
-        }
-        if let Some(offering) = &best {
-            while missing > 0 && self.room() {
-                missing -= 1;
-                let id = self.next();
-                self.launch(id, 1, offering);
-            }
-        }
-        if missing > 0 {
-            self.plan.shortfall = Some(self.shortfall(missing, &offerings, best.is_some()));
-        }
-    }
-
-    fn launch(&mut self, id: LaunchId, attempt: u32, offering: &Offering) {
-        let record = LaunchRecord {
-            id,
-            pool: self.spec.name.clone(),
-            attempt,
-            offerings: vec![offering.clone()],
-            token: Token::of(&self.members.salt, id, attempt),
-            state: LaunchState::Sent,
-            at: self.now,
-        };
-        self.plan.launches.push(Launch {
-            record,
-            again: false,
-        });
-    }
-
-    fn shortfall(&self, missing: u32, offerings: &[Offering], available: bool) -> Shortfall {
-        if available {
-            let reason =
-                format!("{LAUNCHES_AT_ONCE} launches are sent at a time, the others follow");
-            return Shortfall {
-                missing,
-                reason,
-                retry_at: Some(self.now),
-            };
-        }
-        if offerings.is_empty() {
-            let reason = "its machines exist already: start the agent on them with a join token";
-            return Shortfall {
-                missing,
-                reason: reason.to_owned(),
-                retry_at: None,
-            };
-        }
-        let outages: Vec<_> = offerings
-            .iter()
-            .filter_map(|o| Some((o, self.outages.of(o, self.now)?)))
-            .collect();
-        let said: Vec<_> = outages
-            .iter()
-            .map(|(o, out)| format!("{o}: {}", out.message))
-            .collect();
-        let retry_at = outages.iter().map(|(_, out)| out.until).min();
-        Shortfall {
-            missing,
-            reason: said.join("; "),
-            retry_at,
+    fn drain_or_end(&mut self, instance: &Instance, why: Why) {
+        if self.busy(instance) {
+            self.plan.drains.push(instance.id.clone());
+        } else {
+            self.end(instance, why);
         }
     }
 
@@ -373,8 +354,29 @@ impl Reconciling<'_> {
         });
     }
 
-    fn room(&self) -> bool {
-        self.plan.launches.len() < LAUNCHES_AT_ONCE
+    fn busy(&self, instance: &Instance) -> bool {
+        self.members.busy.contains(&instance.id)
+    }
+
+    /// A cloud's machine that is down has taken its jobs with it; a local agent that is down has not.
+    fn lost(&self, instance: &Instance) -> bool {
+        instance.state == InstanceState::Stopped && self.spec.place.is_cloud()
+    }
+
+    /// It was made of something else; one that does not say is taken for good.
+    fn outdated(&self, instance: &Instance) -> bool {
+        instance.revision().is_some_and(|r| r != self.revision)
+    }
+
+    fn node(&self, instance: &Instance) -> MemberNode {
+        let node = self.members.nodes.get(&instance.id);
+        node.copied().unwrap_or_default()
+    }
+
+    /// The market of each member that counts.
+    fn markets(&self, sorted: &Sorted<'_>) -> impl Iterator<Item = Market> {
+        let stay: Vec<_> = sorted.stay.iter().map(|i| i.offering.market()).collect();
+        stay.into_iter().chain(sorted.unseen.clone())
     }
 
     fn next(&mut self) -> LaunchId {

@@ -5,12 +5,16 @@ use futures::executor::block_on;
 use gpuloom_fleet::{FleetName, InstanceId, Millis, PoolName, PoolSpec, Seconds};
 use proptest::prelude::*;
 
-use super::{LAUNCHES_AT_ONCE, Members, Plan, Why, reconcile};
+use super::grow::LAUNCHES_AT_ONCE;
+use super::{Members, Plan, Why, reconcile};
 use crate::{
     Cloud, FailureClass, FakeCloud, Faults, Instance, InstanceState, LaunchBook, LaunchId,
     LaunchRecord, LaunchState, MemoryBook, Offering, Outages, Outcome, Tags, Token, carry_out,
     contract,
 };
+
+mod chaos;
+mod clouds;
 
 const LAG: u64 = 10;
 
@@ -37,6 +41,9 @@ fn members(wanted: u32) -> Members {
         listed: Some(Vec::new()),
         launches: Vec::new(),
         busy: BTreeSet::new(),
+        nodes: BTreeMap::new(),
+        offerings: vec![offering()],
+        no_offerings: String::new(),
         next_launch: LaunchId(1),
         salt: "s".to_owned(),
         listing_lag: Seconds(LAG),
@@ -74,6 +81,7 @@ fn record(n: u64, state: LaunchState) -> LaunchRecord {
         attempt: 1,
         offerings: vec![offering()],
         token: Token::of("s", LaunchId(n), 1),
+        revision: String::new(),
         state,
         at: Millis(0),
     }
@@ -412,6 +420,8 @@ fn faults() -> impl Strategy<Value = Faults> {
                 ignores_tokens,
                 refusals: vec![FailureClass::Capacity; usize::from(lost_answers == 2)],
                 capacity: BTreeMap::new(),
+                offered: Vec::new(),
+                chaos: None,
             },
         )
 }
