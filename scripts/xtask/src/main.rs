@@ -1,6 +1,7 @@
 //! Chores of the repository: reference pages, benchmarks and release packages.
 
 mod bench;
+mod catalog;
 mod docs;
 mod package;
 
@@ -21,6 +22,14 @@ enum Chore {
     /// Write docs/ from the provider's schema and examples/, in the registry's layout.
     Docs {
         /// Change nothing; fail when a page is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compile the embedded catalog of GPU offerings from checkouts of its sources.
+    Catalog {
+        #[command(flatten)]
+        sources: catalog::Sources,
+        /// Change nothing; fail when the catalog is not what the sources come to.
         #[arg(long)]
         check: bool,
     },
@@ -46,6 +55,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Docs { check } => docs::run(&root(), check),
+        Chore::Catalog { sources, check } => catalog::run(&root(), &sources, check),
         Chore::Package { out, tag } => tag
             .map_or(Ok(()), |tag| package::check_tag(&tag))
             .and_then(|()| package::run(&root(), &out)),
