@@ -143,6 +143,7 @@ fn row(place: (CloudKind, &str, &str), shape: &Arc<Shape>, availability: Availab
     Row {
         cloud,
         region: region.to_owned(),
+        zone: None,
         instance_type: name.to_owned(),
         shape: Arc::clone(shape),
         availability,

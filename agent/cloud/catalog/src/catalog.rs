@@ -65,6 +65,8 @@ pub enum Availability {
     Listed,
     /// Only a price list names it: it may be retired, or not sold to everyone.
     Priced,
+    /// The cloud itself offered it to this account.
+    Offered,
 }
 
 /// A machine in a region.
@@ -74,6 +76,8 @@ pub struct Row {
     pub cloud: CloudKind,
     /// Region or location.
     pub region: String,
+    /// The zone (AWS: the subnet), when a driver said so; `None`: the catalog knows regions only.
+    pub zone: Option<String>,
     /// The cloud's name of it.
     pub instance_type: String,
     /// What it has.
@@ -210,6 +214,7 @@ impl Catalog {
         let row = self.rows.entry(key).or_insert_with(|| Row {
             cloud: quote.cloud,
             region: quote.region.clone(),
+            zone: None,
             instance_type: quote.instance_type.clone(),
             shape,
             availability: Availability::Priced,
@@ -330,6 +335,7 @@ impl fmt::Display for Availability {
         f.write_str(match self {
             Self::Listed => "listed",
             Self::Priced => "priced",
+            Self::Offered => "offered",
         })
     }
 }

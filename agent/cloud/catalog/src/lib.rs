@@ -7,6 +7,7 @@
 mod cache;
 mod catalog;
 pub mod live;
+mod offered;
 mod packed;
 mod price;
 mod query;

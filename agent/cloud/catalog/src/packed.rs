@@ -195,6 +195,7 @@ impl Reader {
         Ok(self.catalog.rows.entry(key).or_insert_with(|| Row {
             cloud: *cloud,
             region: region.to_owned(),
+            zone: None,
             instance_type: name.clone(),
             shape: Arc::clone(shape),
             availability,

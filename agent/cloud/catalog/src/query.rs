@@ -32,7 +32,8 @@ pub struct Query {
     pub limit: Option<usize>,
 }
 
-/// By which price rows are ordered. Unknown prices come last; equal ones by cloud, region and instance type.
+/// By which price rows are ordered. Unknown prices come last; equal ones by cloud, region, instance type
+/// and zone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
     /// Per whole GPU and hour.
@@ -88,7 +89,6 @@ impl Query {
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
         };
-        let name = |row: &Row| (row.cloud, row.region.clone(), row.instance_type.clone());
         by_price.then_with(|| name(a).cmp(&name(b)))
     }
 
@@ -100,6 +100,11 @@ impl Query {
             Order::PerGib => gpus * u128::from(row.shape.gpu_memory.0),
         }
     }
+}
+
+fn name(row: &Row) -> (CloudKind, &str, &str, Option<&str>) {
+    let zone = row.zone.as_deref();
+    (row.cloud, &row.region, &row.instance_type, zone)
 }
 
 /// Saturates: prices are at most 2^40, so what machines have would have to exceed 2^88 units.

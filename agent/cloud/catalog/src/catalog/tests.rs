@@ -358,7 +358,7 @@ prop_compose! {
                 });
                 let known = on_demand.is_some() || spot.is_some();
                 rows.push(Row {
-                    cloud: CloudKind::ALL[cloud], region: format!("r{region}"),
+                    cloud: CloudKind::ALL[cloud], region: format!("r{region}"), zone: None,
                     instance_type: format!("m{i}"), shape: Arc::clone(&shape),
                     availability: if listed || !known { Availability::Listed } else { Availability::Priced },
                     on_demand: price(Market::OnDemand, on_demand), spot: price(Market::Spot, spot),
