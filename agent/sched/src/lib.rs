@@ -13,6 +13,7 @@ pub mod place;
 mod preempt;
 mod quota;
 mod select;
+pub mod share;
 mod snapshot;
 
 pub use decide::{MAX_WAITING_PER_DECISION, decide};
