@@ -47,3 +47,21 @@ need_terraform() {
             "then run this again"
     fi
 }
+
+# What the doubles of the clouds stand on: moto (EC2 and STS) and the discovery document of Compute Engine.
+need_doubles() {
+    command -v python3 >/dev/null ||
+        die "python3 was not found" "the AWS double runs moto: install Python 3.9 or later"
+    python3 -c 'import moto.server' 2>/dev/null || pip_install "moto[server]" moto.server \
+        "without it no test of AWS runs"
+    python3 -c 'import googleapiclient' 2>/dev/null || pip_install google-api-python-client googleapiclient \
+        "without it the Google double checks no request against the contract"
+}
+
+pip_install() { # package module what-for
+    say "installing the Python package $1"
+    if python3 -m pip install -q "$1" || python3 -m pip install -q --user --break-system-packages "$1"; then
+        python3 -c "import $2" && return
+    fi
+    die "the Python package $1 could not be installed" "$3" "install it by hand: python3 -m pip install '$1'"
+}
