@@ -30,3 +30,4 @@ pub use offering::{Offered, Offering};
 pub use reconcile::{
     Adoption, Launch, MemberNode, Members, Plan, Shortfall, Termination, Why, reconcile,
 };
+pub use sweep::terminate_all;

@@ -58,8 +58,8 @@ pub struct Plan {
     pub terminations: Vec<Termination>,
     /// Instances that exist and whose record does not say so yet.
     pub adoptions: Vec<Adoption>,
-    /// Give no new job to these; they are ended when they are no longer busy.
-    pub drains: Vec<InstanceId>,
+    /// Give no new job to these; they are ended, for this reason, when they are no longer busy.
+    pub drains: Vec<Termination>,
     /// Stopped instances to bring back.
     pub starts: Vec<InstanceId>,
     /// Records of launches that nothing is left of.
@@ -341,7 +341,10 @@ impl Reconciling<'_> {
 
     fn drain_or_end(&mut self, instance: &Instance, why: Why) {
         if self.busy(instance) {
-            self.plan.drains.push(instance.id.clone());
+            self.plan.drains.push(Termination {
+                instance: instance.id.clone(),
+                why,
+            });
         } else {
             self.end(instance, why);
         }
@@ -363,9 +366,11 @@ impl Reconciling<'_> {
         instance.state == InstanceState::Stopped && self.spec.place.is_cloud()
     }
 
-    /// It was made of something else; one that does not say is taken for good.
+    /// It was made of something else; one that does not say is taken for good. A local node is made of the machine,
+    /// which does not change with its pool's labels.
     fn outdated(&self, instance: &Instance) -> bool {
-        instance.revision().is_some_and(|r| r != self.revision)
+        let other = instance.revision().is_some_and(|r| r != self.revision);
+        other && self.spec.place.is_cloud()
     }
 
     fn node(&self, instance: &Instance) -> MemberNode {

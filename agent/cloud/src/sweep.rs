@@ -15,8 +15,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// So many listings in a row must be empty: a new instance may be missing from one.
 const EMPTY_LISTINGS: u32 = 2;
 
-/// See [`Cloud::terminate_all`].
-pub(crate) async fn terminate_all<C: Cloud + ?Sized>(
+/// [`Cloud::terminate_all`] as it is by default, for drivers that do more besides.
+///
+/// # Errors
+/// Those of [`Cloud::terminate_all`].
+pub async fn terminate_all<C: Cloud + ?Sized>(
     cloud: &C,
     tags: &Tags,
     deadline: Instant,

@@ -2,7 +2,7 @@
 
 use super::core::{Clock, Core};
 use super::load::{LoadError, load};
-use super::provision::{Book, Inventory, InventoryError, NodeTemplate, Provisioner};
+use super::provision::{Book, Clouds, Inventory, InventoryError, NodeTemplate, Provisioner};
 use super::record::{FleetRecord, Piece};
 use super::state::{Draft, Keep};
 use super::view;
@@ -301,7 +301,8 @@ fn provisioner(
     };
     Provisioner {
         core: core.clone(),
-        cloud: Arc::new(LocalCloud::new(options)),
+        clouds: Arc::new(Clouds::new(Arc::new(LocalCloud::new(options)))),
+        offerings: Arc::default(),
         book: Arc::new(Book::new(core.clone(), template)),
         fleet: config.fleet.clone(),
         fleet_id: fleet.id.clone(),

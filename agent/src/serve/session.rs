@@ -2,7 +2,7 @@
 
 use super::stream::Replies;
 use crate::lead::core::Core;
-use crate::lead::state::{AttemptSaid, NodeSaid, SaidPhase};
+use crate::lead::state::{AttemptSaid, CloudNotice, NodeSaid, SaidPhase};
 use gpuloom_api::proto::{self, node_server::Node};
 use gpuloom_api::{Identity, Refusal};
 use gpuloom_fleet::{
@@ -154,6 +154,10 @@ fn read(report: proto::NodeReport) -> NodeSaid {
             .take(MAX_DEVICES)
             .filter_map(health)
             .collect(),
+        notice: report.notice.map(|n| CloudNotice {
+            kind: word(n.kind),
+            at: n.at_ms.map(Millis),
+        }),
     }
 }
 

@@ -3,12 +3,12 @@
 
 use super::{FleetService, NodeService};
 use crate::lead::core::{Clock, Core};
-use crate::lead::provision::{Book, NodeTemplate, Provisioner};
+use crate::lead::provision::{Book, Clouds, NodeTemplate, Provisioner};
 use crate::lead::state::{Keep, State};
 use gpuloom_api::tls::{Ca, CaPin, Credential, SecretKey};
 use gpuloom_api::{
-    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server, join,
-    node_server, proto, serve,
+    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server,
+    join, node_server, proto, serve,
 };
 use gpuloom_cloud::FakeCloud;
 use gpuloom_fleet::{Backend, FleetName, JobId, Kind, Millis, NodeId, Object, PoolName};
@@ -83,7 +83,8 @@ impl Lead {
         };
         let provisioner = Provisioner {
             core: core.clone(),
-            cloud: cloud.clone(),
+            clouds: Arc::new(Clouds::new(cloud.clone())),
+            offerings: Arc::default(),
             book: Arc::new(Book::new(core.clone(), template)),
             fleet,
             fleet_id: "f1".to_owned(),

@@ -264,7 +264,8 @@ fn a_scale_in_ends_the_idle_newest_first_and_drains_the_busy() {
     };
     let plan = decide(&m, 0);
     assert_eq!(ended(&plan), [("i-3", Why::Surplus), ("i-2", Why::Surplus)]);
-    assert_eq!(plan.drains, busy(&["i-4"]).into_iter().collect::<Vec<_>>());
+    let drained: Vec<_> = plan.drains.into_iter().map(|t| t.instance).collect();
+    assert_eq!(drained, busy(&["i-4"]).into_iter().collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::lead::record::TokenPurpose;
 use crate::lead::state::{NewToken, State};
 use async_trait::async_trait;
 use gpuloom_api::BearerToken;
+use gpuloom_cloud::boot::{Boot, BootError};
 use gpuloom_cloud::{LaunchBook, LaunchId, LaunchRecord, LaunchRequest, Role, Tags, UserData};
 use gpuloom_fleet::{Backend, FleetName, PoolName, PoolSpec, Seconds};
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+/// Where a cloud's nodes serve logs to the lead, on their private address: security groups name a port.
+const NODE_PORT: u16 = 7443;
 /// How long a launched instance may take until it joins.
 const JOIN_TTL_S: u64 = 24 * 3600;
 /// A launch that is sent again keeps its token while that lives at least this long.
@@ -68,13 +71,47 @@ impl NodeTemplate {
         if let Some(state) = &self.sim_state {
             let _ = writeln!(text, "sim_state = {}", quoted(&state.display().to_string()));
         }
-        if !pool.labels.is_empty() {
-            text.push_str("\n[node.labels]\n");
-        }
-        for (key, value) in &pool.labels {
-            let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
-        }
+        put_labels(&mut text, pool);
         text
+    }
+}
+
+impl NodeTemplate {
+    /// What a cloud's instance starts with: where the lead is and how to know it. It proves which instance it is
+    /// when it joins; nothing here is secret.
+    fn boot(&self, pool: &PoolSpec) -> Result<UserData, BootError> {
+        let mut config = format!(
+            "data_dir = \"/var/lib/gpuloom\"\nlisten = \"private:{NODE_PORT}\"\n\n\
+             [instance]\ncloud = \"{}\"\n\n[fleet]\nname = {}\n\n\
+             [node]\njoin = \"instance\"\nfleet_endpoints = [{}]\nca_pin = {}\npool = {}\n\
+             backend = \"nvml\"\n",
+            pool.place.kind(),
+            quoted(self.fleet.as_str()),
+            quoted(&self.endpoint),
+            quoted(&self.ca_pin),
+            quoted(pool.name.as_str()),
+        );
+        put_labels(&mut config, pool);
+        let boot = Boot {
+            role: Role::Node,
+            config,
+            agent: pool.place.agent().clone(),
+            data_disk: false,
+        };
+        Ok(UserData {
+            script: boot.script()?,
+            ..UserData::default()
+        })
+    }
+}
+
+fn put_labels(text: &mut String, pool: &PoolSpec) {
+    if !pool.labels.is_empty() {
+        text.push_str("\n[node.labels]\n");
+    }
+    for (key, value) in &pool.labels {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
     }
 }
 
@@ -153,7 +190,17 @@ impl LaunchBook for Book {
         let Some(spec) = spec else {
             return Err(format!("pool {} is gone", record.pool).into());
         };
-        let token = self.token(record.id, spec.name.clone()).await?;
+        let user_data = match spec.place.is_cloud() {
+            true => self.template.boot(&spec)?,
+            false => {
+                let token = self.token(record.id, spec.name.clone()).await?;
+                UserData {
+                    config: self.template.config(&spec),
+                    join_token: Some(token.expose().to_owned()),
+                    script: String::new(),
+                }
+            }
+        };
         Ok(LaunchRequest {
             token: record.token.clone(),
             fleet: self.template.fleet.clone(),
@@ -166,11 +213,7 @@ impl LaunchBook for Book {
             labels: Tags::default(),
             revision: spec.revision(),
             data_disk: None,
-            user_data: UserData {
-                config: self.template.config(&spec),
-                join_token: Some(token.expose().to_owned()),
-                script: String::new(),
-            },
+            user_data,
         })
     }
 }
@@ -220,6 +263,7 @@ mod tests {
             attempt,
             offerings: vec![Offering("local/T4x2".to_owned())],
             token: Token::of("x", LaunchId(7), attempt),
+            revision: String::new(),
             state: LaunchState::Sent,
             at: Millis(0),
         };

@@ -23,6 +23,8 @@ pub(crate) struct NodeLive {
     /// Whether it has been silent for too long.
     pub(crate) suspect: bool,
     pub(crate) driver_problem: String,
+    /// What its cloud is about to do to it.
+    pub(crate) notice: Option<CloudNotice>,
     pub(crate) health: BTreeMap<DeviceId, (DeviceHealth, String)>,
     pub(crate) histories: Histories,
     /// Attempts it reported last, with the device memory they use.
@@ -47,6 +49,16 @@ pub(crate) struct NodeSaid {
     pub(crate) attempts: Vec<AttemptSaid>,
     pub(crate) capabilities: BTreeMap<String, String>,
     pub(crate) health: BTreeMap<DeviceId, (DeviceHealth, String)>,
+    pub(crate) notice: Option<CloudNotice>,
+}
+
+/// A cloud's announcement that it takes the instance away or disturbs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CloudNotice {
+    /// The cloud's word, e.g. `preempt`.
+    pub(crate) kind: String,
+    /// When, by the node's clock, if the cloud says.
+    pub(crate) at: Option<Millis>,
 }
 
 /// One attempt as its node sees it.
@@ -84,6 +96,7 @@ impl State {
             // Until its first report: it is connected, but what it has is unknown.
             suspect: true,
             driver_problem: String::new(),
+            notice: None,
             health: BTreeMap::new(),
             histories: Histories::new(history),
             attempts: BTreeMap::new(),
@@ -164,6 +177,15 @@ impl State {
             draft.put(Piece::Node(new));
         }
         let live = self.live.get(node);
+        if let Some(notice) = &said.notice
+            && live.is_none_or(|l| l.notice.as_ref().map(|n| &n.kind) != Some(&notice.kind))
+        {
+            draft.event(EventKind::NodeChanged {
+                node: node.clone(),
+                state: "leaving".to_owned(),
+                reason: format!("its cloud announces: {}", notice.kind),
+            });
+        }
         let was_silent = live.is_none_or(|l| l.suspect);
         let was_problem = live.map_or("", |l| l.driver_problem.as_str());
         let (state, reason) = if said.driver_problem == gpuloom_gpu::OPENING {
@@ -193,6 +215,7 @@ impl State {
         live.boot_id = said.boot_id;
         live.driver_problem = said.driver_problem;
         live.health = said.health;
+        live.notice = said.notice;
         live.foreign = said.foreign;
         let mine: Vec<&DeviceId> = said.devices.iter().map(|d| &d.id).collect();
         if !mine.is_empty() {

@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 pub(crate) use declare::Declare;
 pub(crate) use draft::{Change, Draft, Part};
-pub(crate) use live::{AttemptSaid, NodeSaid, SaidPhase};
+pub(crate) use live::{AttemptSaid, CloudNotice, NodeSaid, SaidPhase};
 pub(crate) use nodes::Join;
 pub(crate) use pools::PoolSeen;
 pub(crate) use queue::{Waits, not_before};

@@ -57,6 +57,10 @@ fn plan(spec: &PoolSpec, m: &Members, outages: &Outages) -> Plan {
     reconcile(spec, m, outages, Millis(1_000_000))
 }
 
+fn drained(plan: &Plan) -> Vec<&str> {
+    plan.drains.iter().map(|t| t.instance.as_str()).collect()
+}
+
 fn asked(plan: &Plan) -> Vec<(Market, usize)> {
     let launches = plan.launches.iter();
     launches
@@ -219,10 +223,7 @@ fn a_node_about_to_be_taken_back_is_replaced_ahead_and_never_beyond_max() {
     );
     m.busy.insert(told.clone());
     let p = plan(&pool, &m, &Outages::default());
-    assert_eq!(
-        (p.drains.as_slice(), p.launches.len()),
-        (&[told.clone()][..], 1)
-    );
+    assert_eq!((drained(&p), p.launches.len()), (vec!["i-1"], 1));
     m.busy.clear();
     let p = plan(&pool, &m, &Outages::default());
     assert_eq!(ended(&p), [("i-1", Why::Notice)]);
@@ -281,7 +282,7 @@ fn an_update_takes_away_no_more_than_it_may() {
         [("i-5", Why::Outdated)],
         "it does not work anyway"
     );
-    assert_eq!(p.drains, [id(2)]);
+    assert_eq!(drained(&p), ["i-2"]);
     // Nodes that do not say what they are made of are left alone.
     for i in m.listed.as_mut().expect("listed") {
         i.tags.0.remove(Tags::REVISION);

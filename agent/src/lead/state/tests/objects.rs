@@ -393,6 +393,7 @@ fn what_belongs_to_an_object_may_be_more_than_one_transaction_takes() {
         attempt: 1,
         offerings: vec![gpuloom_cloud::Offering("local/T4x2".to_owned())],
         token: gpuloom_cloud::Token::of("x", LaunchId(n), 1),
+        revision: String::new(),
         state: gpuloom_cloud::LaunchState::Sent,
         at: w.now,
     };
