@@ -10,6 +10,7 @@ mod distribute;
 mod fit;
 mod ledger;
 pub mod place;
+pub mod policy;
 mod preempt;
 mod quota;
 mod select;

@@ -2,6 +2,7 @@
 
 mod decision;
 mod openb;
+mod policies;
 
 use crate::row::Row;
 use anyhow::Result;
@@ -11,7 +12,11 @@ use std::path::PathBuf;
 pub type Bench = (&'static str, fn(bool) -> Result<Vec<Row>>);
 
 /// Every benchmark of the core.
-pub const ALL: &[Bench] = &[("openb", openb::run), ("decision", decision::run)];
+pub const ALL: &[Bench] = &[
+    ("openb", openb::run),
+    ("decision", decision::run),
+    ("policies", policies::run),
+];
 
 /// Where public traces are: `GPULOOM_DATA`, else nowhere.
 pub(crate) fn data(path: &str) -> Option<PathBuf> {
