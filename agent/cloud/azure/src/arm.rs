@@ -268,7 +268,7 @@ impl Arm {
         let mut pause = FIRST_PAUSE;
         for _ in 1..call.tries {
             match self.once(url, call).await {
-                Err(e) if e.is_on_the_way() => tokio::time::sleep(pause).await,
+                Err(e) if e.is_on_the_way() => tokio::time::sleep(self.pause(pause)).await,
                 done => return done,
             }
             pause *= 2;

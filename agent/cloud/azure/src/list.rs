@@ -42,7 +42,7 @@ impl Ended {
         self.lock().remove(name);
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.lock()
             .get(name)
             .is_some_and(|at| at.elapsed() < LISTING_LAG)

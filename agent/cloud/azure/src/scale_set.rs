@@ -75,6 +75,12 @@ impl ScaleSets {
         entry.members.is_empty()
     }
 
+    fn members(&self, set: &str) -> Vec<String> {
+        let known = self.known();
+        let members = known.get(set).map(|k| k.members.iter().cloned());
+        members.into_iter().flatten().collect()
+    }
+
     fn has(&self, set: &str, zones: &[String]) -> bool {
         let known = self.known();
         let have = known.get(set).and_then(|k| k.zones.as_ref());
@@ -138,7 +144,16 @@ impl AzureCloud {
 
     async fn delete_if_empty(&self, name: &str) -> Result<(), ArmError> {
         let id = self.arm.in_group(SETS, name);
-        if !self.sets.leaves(name, "") || !self.members(&id, false).await?.is_empty() {
+        // A listing may not have the newest yet, and still have what has ended: what we put in is asked by its name.
+        for machine in self.sets.members(name) {
+            let call = Call::get(self.arm.in_group(MACHINES, &machine), COMPUTE);
+            if self.arm.find::<VirtualMachine>(&call).await?.is_some() {
+                return Ok(());
+            }
+            self.sets.left(&machine);
+        }
+        let members = self.members(&id, false).await?;
+        if !members.iter().all(|m| self.ended.has(&m.name)) {
             return Ok(());
         }
         self.sets.forget(Some(name));

@@ -65,7 +65,8 @@ struct Row {
     min_value: Option<i64>,
     max_value: Option<i64>,
     item_type: Option<Ref>,
-    elements: Option<Vec<Ref>>,
+    /// A list of a union's types; other kinds have a map.
+    elements: Option<Value>,
     properties: Option<BTreeMap<String, Property>>,
     additional_properties: Option<Ref>,
     body: Option<Ref>,
@@ -160,7 +161,12 @@ impl From<Row> for Type {
                 high: row.max_value,
             },
             "ArrayType" => row.item_type.map_or(Self::Other, Self::Array),
-            "UnionType" => Self::Union(row.elements.unwrap_or_default()),
+            "UnionType" => {
+                let elements = row.elements.map(serde_json::from_value::<Vec<Ref>>);
+                elements
+                    .and_then(Result::ok)
+                    .map_or(Self::Other, Self::Union)
+            }
             "ObjectType" => Self::Object(
                 row.properties.unwrap_or_default(),
                 row.additional_properties,

@@ -14,7 +14,7 @@ mod state;
 mod tests;
 mod wire;
 
-pub use power::Boots;
+pub use power::{Boots, Watcher};
 pub use sizes::Size;
 
 use crate::control::{Control, Seen};
