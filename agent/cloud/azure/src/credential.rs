@@ -94,7 +94,6 @@ fn members(options: &ClientOptions) -> Vec<Arc<dyn TokenCredential>> {
     let with = ManagedIdentityCredentialOptions {
         user_assigned_id: client.map(UserAssignedId::ClientId),
         client_options: options.clone(),
-        ..Default::default()
     };
     if let Ok(c) = ManagedIdentityCredential::new(Some(with)) {
         members.push(c);
