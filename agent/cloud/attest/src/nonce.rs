@@ -53,10 +53,13 @@ impl Nonces {
         if now.0.saturating_sub(made) > NONCE_TTL_MS {
             return Err(Refusal::ExpiredNonce);
         }
-        self.spent
-            .retain(|_, made| now.0.saturating_sub(made.0) <= NONCE_TTL_MS);
         if self.spent.contains_key(said) {
             return Err(Refusal::Replay);
+        }
+        if self.spent.len() >= MAX_SPENT_NONCES {
+            // Those that would be refused for their age anyway.
+            self.spent
+                .retain(|_, made| now.0.saturating_sub(made.0) <= NONCE_TTL_MS);
         }
         if self.spent.len() >= MAX_SPENT_NONCES {
             return Err(Refusal::Busy);

@@ -143,7 +143,8 @@ pub(crate) async fn watch(
                 timeout = CALL_TIMEOUT;
                 if let Some((incarnation, notices)) = new {
                     seen = Some(incarnation);
-                    tell(told, keep_times(&told.borrow().clone(), notices));
+                    let before = told.borrow().clone();
+                    tell(told, keep_times(&before, notices));
                 }
             }
             Err(error) => troubles.some(&error),
