@@ -1,14 +1,17 @@
 //! The provider block: who declares, with which key, and where fleets of this machine live.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use gpuloom_api::tls::SecretKey;
+use sha2::{Digest, Sha256};
 use tfplug::{Attribute, Block, ConfigureCtx, Diagnostic, Diagnostics, Schema, Value, validators};
 
+use crate::clouds::Clouds;
 use crate::convert::Connection;
 use crate::lead::{Lead, Leads, Unreachable};
+use crate::lead_instance::LeadAt;
 use crate::local::Local;
 
 /// The environment variable that holds the admin key or its path.
@@ -27,10 +30,14 @@ pub(crate) struct Settings {
     pub(crate) session: String,
     /// Fleets of this machine.
     pub(crate) local: Local,
+    /// The clouds' drivers.
+    pub(crate) clouds: Clouds,
     key: AdminKey,
     leads: Leads,
     /// Names of fleets that this process creates or has created.
     claimed: Mutex<BTreeSet<String>>,
+    /// Where the leads are that this process has seen, by fleet id.
+    seen: Mutex<BTreeMap<String, LeadAt>>,
 }
 
 #[derive(Debug)]
@@ -95,6 +102,27 @@ pub(crate) fn schema() -> Schema {
         )
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Settings of a test, with this root, agent and key.
+    pub(crate) fn of_test(root: &Path, agent: &Path, key: SecretKey) -> Self {
+        let local = Value::object([
+            ("root", root.display().to_string()),
+            ("agent_binary", agent.display().to_string()),
+        ]);
+        Self {
+            owner: OWNER.to_owned(),
+            session: session().expect("random numbers"),
+            local: Local::from_config(&local),
+            key: AdminKey::Key(key),
+            leads: Leads::default(),
+            claimed: Mutex::default(),
+            clouds: Clouds::default(),
+            seen: Mutex::default(),
+        }
+    }
+}
+
 /// Reads the provider block. Unknown values are no error: what needs them says so when it does.
 pub(crate) fn configure(ctx: &ConfigureCtx) -> Result<Settings, Diagnostics> {
     let config = &ctx.config;
@@ -106,6 +134,8 @@ pub(crate) fn configure(ctx: &ConfigureCtx) -> Result<Settings, Diagnostics> {
         key: AdminKey::find(config.get("admin_key"))?,
         leads: Leads::default(),
         claimed: Mutex::default(),
+        clouds: Clouds::default(),
+        seen: Mutex::default(),
     })
 }
 
@@ -224,6 +254,26 @@ impl Settings {
     /// Connects to a fleet anew at the next call.
     pub(crate) fn forget(&self, fleet_id: &str) {
         self.leads.forget(fleet_id);
+    }
+
+    /// What tells this admin's leads on a cloud from others of the same name: the first 16 hexadecimal digits of the
+    /// SHA-256 of the admin's public key.
+    pub(crate) fn lead_tag(&self) -> Result<String, Diagnostics> {
+        let public = self.key()?.public_key().to_string();
+        let digest = hex::encode(Sha256::digest(public));
+        Ok(digest[..16].to_owned())
+    }
+
+    /// Remembers where the lead of a fleet is, for what else belongs to it.
+    pub(crate) fn saw(&self, fleet_id: &str, at: LeadAt) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(fleet_id.to_owned(), at);
+    }
+
+    /// Where the lead of a fleet is, as far as this process knows.
+    pub(crate) fn seen(&self, fleet_id: &str) -> Option<LeadAt> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(fleet_id).cloned()
     }
 
     /// False when a fleet of this name was claimed before: its name is declared twice.

@@ -1,5 +1,6 @@
 //! HCL in, plan and state out: what people declare of a GPU fleet, brought to its lead and read back.
 
+mod clouds;
 mod configure;
 mod convert;
 mod data_sources;
@@ -7,6 +8,7 @@ mod ephemeral;
 mod functions;
 mod import;
 mod lead;
+mod lead_instance;
 mod local;
 mod lost;
 mod pool_wait;

@@ -1,16 +1,15 @@
-//! Fleets on this machine: where they live, what runs them, and how each is reached.
+//! This machine as a place for fleets: where they live and what runs them.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use gpuloom_cloud::{Cloud, Instance, Role, Tags};
 use gpuloom_cloud_local::{LocalCloud, LocalOptions};
 use gpuloom_fleet::InstanceId;
 use sha2::{Digest, Sha256};
 use tfplug::{Diagnostic, Diagnostics, OrDiag, Value};
 
-use crate::convert::Connection;
+use crate::lead_instance::Here;
 
 /// The environment variable for the directory of all local instances.
 const ROOT_ENV: &str = "GPULOOM_LOCAL_ROOT";
@@ -38,20 +37,6 @@ enum Setting {
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) sha256: String,
-}
-
-/// A fleet whose lead is an instance of this machine.
-#[derive(Debug, Clone)]
-pub(crate) struct LocalFleet {
-    pub(crate) name: String,
-    pub(crate) instance: Instance,
-    pub(crate) data_dir: PathBuf,
-    /// `None` until its lead has said where it answers.
-    pub(crate) connection: Option<Connection>,
-    /// `None` until its lead has said where it serves metrics.
-    pub(crate) metrics_endpoint: Option<String>,
-    /// What it was last started with.
-    pub(crate) program: Program,
 }
 
 /// The part of `instance.json` that the trait does not show.
@@ -177,100 +162,23 @@ impl Local {
         Ok(self.cloud.get_or_init(|| LocalCloud::new(options)))
     }
 
-    /// Every fleet of this machine.
-    pub(crate) async fn fleets(&self) -> Result<Vec<LocalFleet>, Diagnostics> {
-        self.leads(&Tags(
-            [(Tags::ROLE.to_owned(), Role::Lead.to_string())].into(),
-        ))
-        .await
-    }
-
-    /// The fleet of this name, if there is one.
-    pub(crate) async fn fleet(&self, name: &str) -> Result<Option<LocalFleet>, Diagnostics> {
-        let tags = [
-            (Tags::ROLE, Role::Lead.to_string()),
-            (Tags::FLEET, name.to_owned()),
-        ];
-        let tags = Tags(tags.map(|(k, v)| (k.to_owned(), v)).into());
-        Ok(self.leads(&tags).await?.into_iter().next())
-    }
-
-    /// The fleet of this connection: the same id, wherever it answers now.
-    pub(crate) async fn fleet_of(
-        &self,
-        connection: &Connection,
-    ) -> Result<Option<LocalFleet>, Diagnostics> {
-        let same = |f: &LocalFleet| f.connection.as_ref().is_some_and(|c| c.id == connection.id);
-        Ok(self.fleets().await?.into_iter().find(same))
-    }
-
-    async fn leads(&self, tags: &Tags) -> Result<Vec<LocalFleet>, Diagnostics> {
-        let cloud = self.cloud()?;
-        let tried = || format!("Cannot list the fleets in {}", self.shown_root());
-        let mut fleets = Vec::new();
-        for instance in cloud.list(tags).await.or_diag(tried())? {
-            // One that ended since it was listed is no fleet any more.
-            if let Some(fleet) = local_fleet(cloud, instance).await? {
-                fleets.push(fleet);
-            }
-        }
-        Ok(fleets)
-    }
-}
-
-async fn local_fleet(
-    cloud: &LocalCloud,
-    instance: Instance,
-) -> Result<Option<LocalFleet>, Diagnostics> {
-    let Some(data_dir) = cloud.data_dir(&instance.id) else {
-        return Ok(None);
-    };
-    let tried = || format!("Cannot read {}", data_dir.display());
-    let manifest: Manifest = match std::fs::read(data_dir.join("instance.json")) {
-        Ok(text) => serde_json::from_slice(&text).or_diag(tried())?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).or_diag(tried()),
-    };
-    let attribute = async |key: &str| {
-        cloud
-            .read_attribute(&instance.id, key)
-            .await
-            .or_diag(tried())
-    };
-    let said = (
-        attribute("fleet-id").await?,
-        attribute("endpoint").await?,
-        attribute("ca-pin").await?,
-    );
-    let connection = match said {
-        (Some(id), Some(endpoint), Some(ca_pin)) => Some(Connection {
-            id,
-            endpoints: vec![endpoint],
-            ca_pin,
-        }),
-        _ => None,
-    };
-    let metrics_endpoint = attribute("metrics-endpoint").await?;
-    Ok(Some(LocalFleet {
-        name: instance
-            .tags
-            .get(Tags::FLEET)
-            .unwrap_or_default()
-            .to_owned(),
-        instance,
-        data_dir,
-        connection,
-        metrics_endpoint,
-        program: Program {
+    /// What this machine knows of an instance; `None` when it is gone.
+    pub(crate) fn here(&self, id: &InstanceId) -> Result<Option<Here>, Diagnostics> {
+        let Some(data_dir) = self.cloud()?.data_dir(id) else {
+            return Ok(None);
+        };
+        let tried = || format!("Cannot read {}", data_dir.display());
+        let manifest: Manifest = match std::fs::read(data_dir.join("instance.json")) {
+            Ok(text) => serde_json::from_slice(&text).or_diag(tried())?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).or_diag(tried()),
+        };
+        let program = Program {
             path: manifest.binary.path,
             sha256: manifest.binary.sha256,
-        },
-    }))
-}
-
-/// The id of a fleet's lead on this machine.
-pub(crate) fn lead_id(fleet: &str) -> Option<InstanceId> {
-    InstanceId::new(format!("lead-{fleet}")).ok()
+        };
+        Ok(Some(Here { data_dir, program }))
+    }
 }
 
 fn default_root() -> Option<PathBuf> {

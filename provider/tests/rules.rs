@@ -43,6 +43,33 @@ async fn every_rule_holds_for_everything_that_is_declared() {
     assert_eq!(left, 0, "validating and planning wrote something");
 }
 
+/// The same with the pool and the fleet on each of the clouds, where nobody answers.
+#[tokio::test]
+async fn every_rule_holds_for_pools_and_fleets_on_each_cloud() {
+    for kind in ["aws", "gcp", "azure"] {
+        let (mut host, dir) = host().await;
+        let mut fixtures = fixtures::fixtures_on(kind);
+        fixtures
+            .resources
+            .retain(|name, _| name == "gpuloom_pool" || name == "gpuloom_fleet");
+        fixtures.data_sources.clear();
+        fixtures.ephemeral.clear();
+        fixtures.functions.clear();
+        let found = check_provider(&mut host, &fixtures)
+            .await
+            .expect("it can be asked");
+        let own = |v: &String| {
+            v.contains(&format!("{kind}.")) || v.contains("capacity") || v.contains("update")
+        };
+        let all: Vec<_> = found.iter().map(ToString::to_string).filter(own).collect();
+        assert_eq!(all, Vec::<String>::new(), "{kind}: {all:#?}");
+        let left = std::fs::read_dir(dir.path())
+            .expect("the directory")
+            .count();
+        assert_eq!(left, 0, "validating and planning wrote something");
+    }
+}
+
 /// The state that a plan of this configuration ends in, every computed value filled in.
 async fn stored(host: &Host, kind: &str, config: &Json, computed: &[(&str, Json)]) -> State {
     let driver = host.resource(kind).await.expect("declared");
@@ -164,6 +191,128 @@ async fn a_pool_whose_size_the_autoscaler_moved_plans_nothing() {
     let place = members.remove("local").expect("there");
     members.insert("existing".to_owned(), place);
     assert_eq!(of(&elsewhere).await, Action::Replace);
+}
+
+#[tokio::test]
+async fn what_nodes_are_made_of_changes_in_place_and_where_they_are_replaces_the_pool() {
+    let (host, _dir) = host().await;
+    let kind = "gpuloom_pool";
+    let computed = [
+        ("size", json!(2)),
+        ("provisioned_size", json!(2)),
+        ("ready_size", json!(2)),
+        ("status", json!("ready")),
+        ("shortfall", json!("")),
+        ("generation", json!(1)),
+    ];
+    let cases: [(&str, &[(&str, &str)], &[(&str, &str)]); 3] = [
+        (
+            "aws",
+            &[("image", "ami-0b"), ("instance_profile", "other")],
+            &[("region", "us-west-2")],
+        ),
+        (
+            "gcp",
+            &[
+                ("image", "projects/p/global/images/j"),
+                ("network", "other"),
+            ],
+            &[("region", "europe-west4"), ("project", "my-project-2")],
+        ),
+        (
+            "azure",
+            &[
+                ("image", "publisher:offer:sku:1.0"),
+                ("ssh_public_key", "ssh-rsa BBBB"),
+            ],
+            &[
+                ("location", "westus"),
+                ("resource_group", "h"),
+                ("subscription", "00000000-0000-0000-0000-000000000001"),
+            ],
+        ),
+    ];
+    for (cloud, in_place, replacing) in cases {
+        let config = fixtures::cloud_pool(cloud);
+        let state = stored(&host, kind, &config, &computed).await;
+        let of = async |config: &Json| action(&host, kind, &state, config).await;
+        assert_eq!(of(&config).await, Action::NoOp, "{cloud}");
+        for (name, value) in in_place {
+            let changed = with(&config, &format!("/{cloud}/{name}"), *value);
+            assert_eq!(of(&changed).await, Action::Update, "{cloud}.{name}");
+        }
+        for (name, value) in replacing {
+            let mut changed = with(&config, &format!("/{cloud}/{name}"), *value);
+            if (cloud, *name) == ("gcp", "region") {
+                changed = with(&changed, "/gcp/zones", json!(["europe-west4-a"]));
+            }
+            assert_eq!(of(&changed).await, Action::Replace, "{cloud}.{name}");
+        }
+        let spot = with(&config, "/capacity/spot_ratio", 0);
+        assert_eq!(of(&spot).await, Action::Update, "{cloud}");
+        let mut here = config.clone();
+        let members = here.as_object_mut().expect("an object");
+        members.remove(cloud);
+        members.insert("local".to_owned(), json!({}));
+        let here = with(&here, "/capacity/spot_ratio", 0);
+        assert_eq!(of(&here).await, Action::Replace, "{cloud}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_knows_what_a_pool_will_cost_and_null_where_it_does_not() {
+    let (host, _dir) = host().await;
+    let driver = host.resource("gpuloom_pool").await.expect("declared");
+    let cost = async |config: &Json| {
+        let value = driver.config(config).expect("a configuration");
+        let plan = driver.plan(None, &value).await.expect("a plan");
+        plan.planned.get("estimated_hourly_usd").clone()
+    };
+    let two = with(&fixtures::cloud_pool("aws"), "/capacity/spot_ratio", 0);
+    let three = with(&two, "/initial_size", 3);
+    let (two, three) = (cost(&two).await, cost(&three).await);
+    let (two, three) = (two.as_f64().expect("known"), three.as_f64().expect("known"));
+    assert!(
+        two > 0.0 && (three / two - 1.5).abs() < 1e-9,
+        "{two} {three}"
+    );
+    let mut unknown = with(&fixtures::cloud_pool("aws"), "/capacity/spot_ratio", 0);
+    unknown["aws"]["instance_types"] = json!(["x9.huge"]);
+    assert!(cost(&unknown).await.is_null());
+    assert!(
+        cost(&fixtures::pool()).await.is_null(),
+        "this machine has no price"
+    );
+}
+
+#[tokio::test]
+async fn a_fleet_moves_to_another_instance_in_place_and_to_another_region_anew() {
+    let (host, _dir) = host().await;
+    let kind = "gpuloom_fleet";
+    let computed = [
+        ("status", json!("running")),
+        ("data_dir", json!("/var/lib/gpuloom")),
+        ("backend", json!("nvml")),
+    ];
+    for (cloud, image, region) in [
+        ("aws", "ami-0b", ("region", "us-west-2")),
+        (
+            "gcp",
+            "projects/p/global/images/j",
+            ("project", "my-project-2"),
+        ),
+        ("azure", "publisher:offer:sku:1.0", ("location", "westus")),
+    ] {
+        let config = fixtures::cloud_fleet(cloud);
+        let state = stored(&host, kind, &config, &computed).await;
+        let of = async |config: &Json| action(&host, kind, &state, config).await;
+        let image = with(&config, &format!("/{cloud}/image"), image);
+        assert_eq!(of(&image).await, Action::Update, "{cloud}");
+        let region = with(&config, &format!("/{cloud}/{}", region.0), region.1);
+        assert_eq!(of(&region).await, Action::Replace, "{cloud}");
+        let disk = with(&config, &format!("/{cloud}/data_disk_gib"), 40);
+        assert_eq!(of(&disk).await, Action::Replace, "{cloud}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 //! Architecture invariant: the rules of what is valid are fleet's own; nothing here repeats them.
 
 mod connection;
+mod lead;
 mod object;
+mod place;
 mod pool;
 mod problem;
 mod quantity;
@@ -19,10 +21,17 @@ use gpuloom_fleet::{Kind, Object, Problems};
 use tfplug::Value;
 
 pub(crate) use connection::Connection;
+pub(crate) use lead::{
+    CloudSite, DATA_DISK_GIB, LocalSite, Reachability, Site, check_fleet, site, stored_site, stub,
+    types_of,
+};
 pub(crate) use object::DEFAULTS;
-pub(crate) use pool::{POOL_DEFAULTS, phase_word};
+pub(crate) use place::{CLOUDS, DISK_GIB};
+pub(crate) use pool::{POOL_DEFAULTS, phase_word, stored_place};
 pub(crate) use problem::diagnostics;
-pub(crate) use quantity::{gib_from_bytes, milli_from_number, number_from_milli};
+pub(crate) use quantity::{
+    gib_from_bytes, milli_from_number, number_from_micro, number_from_milli,
+};
 pub(crate) use view::{device_value, job_value, node_value};
 
 use reader::{Reader, StandIn, in_both};

@@ -42,6 +42,10 @@ pub(crate) fn path(field: &str) -> Path {
         let renamed = RENAMED.iter().find(|(from, _)| *from == name);
         path = path.attr(renamed.map_or(name, |(_, to)| to));
     }
+    let index = keys.strip_prefix('[').and_then(|k| k.strip_suffix(']'));
+    if let Some(index) = index.and_then(|i| i.parse().ok()) {
+        return path.index(index);
+    }
     let key = keys.strip_prefix("[\"").and_then(|k| k.strip_suffix("\"]"));
     match key {
         Some(key) => path.key(key.replace("\\\"", "\"").replace("\\\\", "\\")),
@@ -61,6 +65,8 @@ mod tests {
             ("grace_s", "grace"),
             ("autoscaling.max", "autoscaling.max"),
             ("labels[\"a.b/c\"]", "labels[\"a.b/c\"]"),
+            ("gcp.zones[1]", "gcp.zones[1]"),
+            ("aws.tags[\"a:b\"]", "aws.tags[\"a:b\"]"),
         ] {
             assert_eq!(path(field).to_string(), want);
         }

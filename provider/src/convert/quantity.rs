@@ -18,6 +18,11 @@ pub(crate) fn number_from_milli(milli: u64) -> Value {
     decimal(&MilliGpu(milli).to_string())
 }
 
+/// Millionths as a decimal: 526000 is `0.526`.
+pub(crate) fn number_from_micro(micro: u64) -> Value {
+    decimal(&format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000))
+}
+
 /// GiB to bytes; `None` unless it is a whole number of bytes that fits.
 pub(crate) fn bytes_from_gib(number: &Number) -> Option<Bytes> {
     let text = number.to_string();

@@ -186,6 +186,16 @@ impl<'a> Reader<'a> {
         self.value.get(name).is_null()
     }
 
+    /// False while the value is not wholly known: nothing can be said of it yet.
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        self.value.get(name).is_wholly_known()
+    }
+
+    /// Adds problems found elsewhere, whose fields are whole paths.
+    pub(crate) fn add(&self, problems: gpuloom_fleet::Problems) {
+        self.problems.borrow_mut().extend(problems.0);
+    }
+
     /// A whole number that may be negative.
     pub(crate) fn int(&self, name: &str, default: i32) -> i32 {
         let stand_in = || Some(self.pick(i32::MIN, i32::MAX));
@@ -258,6 +268,53 @@ impl<'a> Reader<'a> {
                 })
             }),
         }
+    }
+
+    /// A text; null is `None`. What stands in differs from every other text.
+    pub(crate) fn opt_text(&self, name: &str) -> Option<String> {
+        let stand_in = || Some(self.text_stand_in(name));
+        self.opt(name, stand_in, |value| {
+            Ok(value.as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// A required text; null, which Terraform itself refuses, stands as unknown.
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.opt_text(name)
+            .unwrap_or_else(|| self.text_stand_in(name))
+    }
+
+    /// A list of texts; null is empty, and unknown is none or one.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let value = self.value.get(name);
+        if value.is_unknown() {
+            if self.strict {
+                self.problem(name, "", "is not known", "this is a defect of the provider");
+            }
+            return self.pick(Vec::new(), vec![self.text_stand_in(name)]);
+        }
+        let mut texts = Vec::new();
+        for (i, element) in value.elements().iter().enumerate() {
+            let field = format!("{name}[{i}]");
+            match element {
+                Value::String(text) => texts.push(text.clone()),
+                Value::Null => {
+                    self.problem(&field, "", "is null", "give it a value or leave it out");
+                }
+                _ => {
+                    if self.strict {
+                        let fix = "this is a defect of the provider";
+                        self.problem(&field, "", "is not known", fix);
+                    }
+                    texts.push(self.text_stand_in(&field));
+                }
+            }
+        }
+        texts
+    }
+
+    fn text_stand_in(&self, name: &str) -> String {
+        format!("{}-{}", self.pick("low", "high"), self.field(name))
     }
 
     /// Texts by name; null is empty.

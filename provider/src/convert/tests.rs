@@ -34,13 +34,101 @@ fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Second
     range.prop_map(Seconds)
 }
 
+fn tags() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
+    prop::collection::btree_map("[a-z]{1,8}", "[a-z0-9]{0,12}", 0..3)
+}
+
+fn agent() -> impl Strategy<Value = AgentSource> {
+    prop_oneof![
+        Just(AgentSource::Image),
+        "[a-z]{1,8}".prop_map(|name| AgentSource::Package {
+            url: format!("https://x.example/{name}.zip"),
+            sha256: "5a".repeat(32),
+        })
+    ]
+}
+
+/// A valid place of every kind.
+fn places() -> impl Strategy<Value = PoolPlace> {
+    let some = (any::<bool>(), any::<bool>(), any::<bool>(), 8..=16_384u32);
+    (0..5usize, some, tags(), agent()).prop_map(|(kind, (a, b, c, disk), tags, agent)| {
+        let types = |t: &str| if a { vec![t.to_owned()] } else { Vec::new() };
+        let opt = |on: bool, t: &str| on.then(|| t.to_owned());
+        let endpoint = opt(b, "http://127.0.0.1:1");
+        match kind {
+            0 => PoolPlace::Local,
+            1 => PoolPlace::Existing,
+            2 => PoolPlace::Aws(Box::new(AwsPlace {
+                region: "us-east-1".to_owned(),
+                subnets: vec!["subnet-0a".to_owned(), "subnet-0b".to_owned()],
+                instance_types: types("g4dn.xlarge"),
+                image: "ami-0a".to_owned(),
+                instance_profile: opt(c, "nodes"),
+                security_groups: opt(b, "sg-0a").into_iter().collect(),
+                public_address: c,
+                root_disk_gib: disk,
+                tags,
+                endpoint,
+                agent,
+            })),
+            3 => PoolPlace::Gcp(Box::new(GcpPlace {
+                project: "my-project-1".to_owned(),
+                region: "us-central1".to_owned(),
+                zones: opt(b, "us-central1-a").into_iter().collect(),
+                machine_types: types("g2-standard-4"),
+                image: "projects/p/global/images/family/f".to_owned(),
+                network: opt(a, "net"),
+                subnetwork: opt(c, "sub"),
+                service_account: opt(c, "n@my-project-1.iam.gserviceaccount.com"),
+                public_address: a,
+                boot_disk_gib: disk,
+                labels: tags,
+                endpoint,
+                agent,
+            })),
+            _ => PoolPlace::Azure(Box::new(azure(
+                types("Standard_NC4as_T4_v3"),
+                disk,
+                tags,
+                agent,
+            ))),
+        }
+    })
+}
+
+fn azure(
+    vm_sizes: Vec<String>,
+    os_disk_gib: u32,
+    tags: std::collections::BTreeMap<String, String>,
+    agent: AgentSource,
+) -> AzurePlace {
+    let group = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers";
+    AzurePlace {
+        subscription: "00000000-0000-0000-0000-000000000000".to_owned(),
+        resource_group: "g".to_owned(),
+        location: "eastus".to_owned(),
+        zones: vec!["2".to_owned(), "1".to_owned()],
+        vm_sizes,
+        image: "publisher:offer:sku:latest".to_owned(),
+        subnet_id: format!("{group}/Microsoft.Network/virtualNetworks/v/subnets/s"),
+        identity: None,
+        ssh_public_key: "ssh-ed25519 AAAA".to_owned(),
+        public_address: false,
+        os_disk_gib,
+        tags,
+        endpoint: None,
+        agent,
+    }
+}
+
 fn pools() -> impl Strategy<Value = Object> {
     let labels = prop::collection::btree_map("[a-z]{1,8}", "[ -~]{0,12}", 0..4);
     let how = (
-        any::<bool>(),
+        places(),
         any::<bool>(),
         0..3usize,
         seconds(1..=31_536_000),
+        (0..=1000u32, 0..=1000u32, 1..=1000u32),
     );
     (
         name(),
@@ -54,14 +142,6 @@ fn pools() -> impl Strategy<Value = Object> {
             Object::Pool(PoolSpec {
                 name,
                 gpu: GpuShape { model, per_node },
-                place: if how.0 {
-                    PoolPlace::Local
-                } else {
-                    PoolPlace::Existing
-                },
-                min,
-                max,
-                initial_size: sized.then_some(max),
                 capacity: Capacity {
                     on_shortfall: if how.1 {
                         OnShortfall::Fail
@@ -69,9 +149,18 @@ fn pools() -> impl Strategy<Value = Object> {
                         OnShortfall::Degrade
                     },
                     max_wait: how.3,
+                    spot_ratio_milli: if how.0.is_cloud() { how.4.0 } else { 0 },
+                    on_demand_base: how.4.1,
                 },
+                place: how.0,
+                min,
+                max,
+                initial_size: sized.then_some(max),
                 on_destroy: [OnDestroy::Drain, OnDestroy::Kill, OnDestroy::Refuse][how.2],
                 labels,
+                update: RollingUpdate {
+                    max_unavailable: how.4.2,
+                },
             })
         })
 }

@@ -8,6 +8,7 @@ use super::missing;
 use crate::configure::Settings;
 use crate::convert::Connection;
 use crate::lead::{Lead, Unreachable};
+use crate::lead_instance;
 use crate::resources::{ca_pin, connection_attributes, endpoint};
 
 pub(super) struct Fleet;
@@ -70,7 +71,8 @@ impl DataSource for Fleet {
                 (listed?, config.attr("ca_pin").str()?.to_owned())
             }
             (None, Some(name)) => {
-                let fleet = settings.local.fleet(name).await?;
+                let site = crate::convert::Site::Local(Default::default());
+                let fleet = lead_instance::find(&settings, &site, name).await?;
                 let found = fleet.and_then(|f| f.connection).ok_or_else(|| {
                     let root = settings.local.shown_root();
                     missing(&format!("There is no fleet {name:?} in {root}; one elsewhere is named by endpoints and ca_pin."))

@@ -18,6 +18,8 @@ use crate::lead::{Lead, Unreachable, is_silence};
 use crate::lost::FleetEnd;
 use crate::{import, lost, say};
 
+/// Where is remembered where the lead runs: whether it is gone is seen there.
+pub(super) const LEAD_AT: &str = "lead_at";
 /// How often a withdrawal that waits for jobs is asked again.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -37,6 +39,11 @@ impl Declared {
     fn what(&self, value: &Value) -> String {
         what(self.kind, value)
     }
+}
+
+/// Where the lead of a connection runs, as far as this process knows, for [`LEAD_AT`].
+pub(super) fn seen(settings: &Settings, connection: &Connection) -> Option<serde_json::Value> {
+    serde_json::to_value(settings.seen(&connection.id)?).ok()
 }
 
 /// `quota research`, for messages.
@@ -189,6 +196,9 @@ impl Resource for Declared {
     async fn read(&self, ctx: &mut ReadCtx) -> Result<ReadOutcome, Diagnostics> {
         let settings = ctx.data::<Settings>()?;
         let connection = connection(&ctx.state)?;
+        if let Some(at) = seen(&settings, &connection) {
+            ctx.private.set(LEAD_AT, at);
+        }
         let lead = match settings.reach(&connection).await {
             Ok(lead) => lead,
             Err(unreachable) => return keep(self.kind, ctx, unreachable),
@@ -250,13 +260,17 @@ impl Resource for Declared {
             }
             Err(unreachable) => unreachable,
         };
-        match lost::end_of(&settings, &connection, gone).await? {
+        let known = settings.seen(&connection.id).or_else(|| {
+            let stored = ctx.private(LEAD_AT)?;
+            serde_json::from_value(stored).ok()
+        });
+        match lost::end_of(&settings, &connection, known.as_ref(), gone).await? {
             FleetEnd::Gone => Ok(()),
-            FleetEnd::Stopped { data_dir } => {
+            FleetEnd::Stopped { store } => {
                 ctx.warn(
                     format!("The fleet's lead does not run; {what} was dropped from the state only"),
                     format!(
-                        "It is still in the lead's store in {data_dir} and comes back if the lead is started \
+                        "It is still in the lead's store {store} and comes back if the lead is started \
                          again. Destroying the fleet removes it for good."
                     ),
                 );

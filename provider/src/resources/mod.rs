@@ -5,6 +5,7 @@ mod autoscaling_policy;
 mod declared;
 mod fleet;
 mod limit_range;
+mod places;
 mod pool;
 mod priority_class;
 mod quota;

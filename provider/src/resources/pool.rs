@@ -1,5 +1,6 @@
 //! `gpuloom_pool`: like nodes of one place. The lead launches them; this declares, waits and reports.
 
+mod estimate;
 mod schema;
 
 use gpuloom_api::proto::PoolView;
@@ -12,22 +13,27 @@ use tfplug::{
 
 use super::attributes::{identity_of_object, object_identity};
 use super::declared::{
-    connection, declare, declare_new, generation, keep, plan_wording, validate, what,
+    LEAD_AT, connection, declare, declare_new, generation, keep, plan_wording, seen, validate, what,
 };
+use crate::clouds::shown;
 use crate::configure::Settings;
 use crate::convert::{self, Connection, phase_word};
 use crate::lead::{Lead, Unreachable, is_silence};
+use crate::lead_instance::LeadAt;
 use crate::pool_wait::{Ended, Wait, wait_gone};
 use crate::{import, lost, say};
 
 const KIND: Kind = Kind::Pool;
-const COMPUTED: [&str; 6] = [
+/// The kinds of place, each a block.
+const PLACES: [&str; 5] = ["local", "existing", "aws", "gcp", "azure"];
+const COMPUTED: [&str; 7] = [
     "size",
     "provisioned_size",
     "ready_size",
     "status",
     "shortfall",
     "generation",
+    "estimated_hourly_usd",
 ];
 /// Where the fleet's name is remembered: nodes are found by it when the lead is gone.
 const FLEET_NAME: &str = "fleet_name";
@@ -60,12 +66,13 @@ impl Resource for Pool {
     }
 
     async fn plan(&self, ctx: &mut PlanCtx) -> Result<(), Diagnostics> {
-        for block in ["local", "existing"] {
-            if ctx.changes(block) {
+        for block in PLACES {
+            if ctx.prior.get(block).is_null() != ctx.planned.get(block).is_null() {
                 ctx.require_replace(block);
             }
         }
         plan_wording(KIND, ctx, &COMPUTED);
+        estimate::plan(ctx).await;
         Ok(())
     }
 
@@ -84,12 +91,19 @@ impl Resource for Pool {
             Err(unreachable) => return keep_pool(ctx, &settings, &connection, unreachable).await,
         };
         ctx.private.set(FLEET_NAME, lead.fleet_name());
+        if let Some(at) = seen(&settings, &connection) {
+            ctx.private.set(LEAD_AT, at);
+        }
         match lead.object(KIND, &name).await {
             Ok(Some(found)) => {
                 let mut state = ctx.state.clone();
                 convert::write(&found.object, &mut state);
                 put_view(&mut state, &found.pool);
                 state.set("generation", found.generation);
+                if let Object::Pool(spec) = &found.object {
+                    let estimate = estimate::hourly(spec, found.pool.wanted);
+                    state.set("estimated_hourly_usd", estimate);
+                }
                 Ok(ReadOutcome::State(state))
             }
             Ok(None) => Ok(ReadOutcome::Gone),
@@ -168,6 +182,16 @@ impl Resource for Pool {
     }
 }
 
+/// Where the lead runs, or ran when the pool was last read.
+fn lead_at(
+    settings: &Settings,
+    connection: &Connection,
+    stored: Option<serde_json::Value>,
+) -> Option<LeadAt> {
+    let stored = stored.and_then(|at| serde_json::from_value(at).ok());
+    settings.seen(&connection.id).or(stored)
+}
+
 fn spec(value: &Value) -> Result<PoolSpec, Diagnostics> {
     match convert::object(KIND, value) {
         Ok(Object::Pool(spec)) => Ok(spec),
@@ -181,6 +205,9 @@ fn spec(value: &Value) -> Result<PoolSpec, Diagnostics> {
 async fn create(ctx: &mut ApplyCtx, settings: &Settings, lead: &Lead) -> Result<(), Diagnostics> {
     let spec = spec(&ctx.planned)?;
     ctx.set_private(FLEET_NAME, lead.fleet_name());
+    if let Some(at) = seen(settings, &connection(&ctx.planned)?) {
+        ctx.set_private(LEAD_AT, at);
+    }
     let generation = declare_new(ctx, settings, lead, KIND).await?;
     let mut state = ctx.planned.clone();
     state.set("generation", generation);
@@ -191,6 +218,8 @@ async fn create(ctx: &mut ApplyCtx, settings: &Settings, lead: &Lead) -> Result<
             ..PoolView::default()
         },
     );
+    let estimate = estimate::hourly(&spec, spec.first_size());
+    state.set_if_unknown("estimated_hourly_usd", estimate);
     ctx.save(state.clone());
     failpoint::hit("provider.pool.wait.before");
     let wait = Wait::new(lead, &spec, ctx.timeout(Op::Create), &ctx.cancel);
@@ -318,14 +347,15 @@ async fn delete_without_lead(
     unreachable: Unreachable,
 ) -> Result<(), Diagnostics> {
     let name = ctx.prior.view().attr("name").str()?.to_owned();
-    let end = lost::end_of(settings, connection, unreachable).await?;
+    let known = lead_at(settings, connection, ctx.private(LEAD_AT));
+    let end = lost::end_of(settings, connection, known.as_ref(), unreachable).await?;
     let refuses = ctx.prior.get("on_destroy").as_str() == Some("refuse");
-    if let lost::FleetEnd::Stopped { data_dir } = &end
+    if let lost::FleetEnd::Stopped { store } = &end
         && refuses
     {
         let detail = format!(
-            "Its on_destroy is refuse, and whether jobs run cannot be known while the lead in {data_dir} does not \
-             run. Apply to start the lead, or set on_destroy to drain or kill."
+            "Its on_destroy is refuse, and whether jobs run cannot be known while the lead, whose store is {store}, \
+             does not run. Apply to start the lead, or set on_destroy to drain or kill."
         );
         return Err(Diagnostic::error(format!("Pool {name} may have running jobs"), detail).into());
     }
@@ -333,7 +363,14 @@ async fn delete_without_lead(
         let fleet = ctx
             .private(FLEET_NAME)
             .and_then(|v| v.as_str().map(str::to_owned));
-        let ended = lost::terminate_pool(settings, connection, fleet.as_deref(), &name).await?;
+        let place = convert::stored_place(&ctx.prior);
+        let pool = lost::LostPool {
+            connection,
+            fleet: fleet.as_deref(),
+            name: &name,
+            place: &place,
+        };
+        let ended = pool.terminate(settings, ctx.timeout(Op::Delete)).await?;
         if ended > 0 {
             ctx.warn(
                 format!("Pool {name} was destroyed without its lead"),
@@ -341,10 +378,10 @@ async fn delete_without_lead(
             );
         }
     }
-    if let lost::FleetEnd::Stopped { data_dir } = end {
+    if let lost::FleetEnd::Stopped { store } = end {
         let detail = format!(
-            "The lead does not run, so the pool is still in its store in {data_dir}: if that lead is started again, \
-             it launches the pool's nodes anew. Destroying the fleet removes it for good."
+            "The lead does not run, so the pool is still in its store {store}: if that lead is started again, it \
+             launches the pool's nodes anew. Destroying the fleet removes it for good."
         );
         ctx.warn(
             format!("Pool {name} was dropped from the state only"),
@@ -363,17 +400,33 @@ async fn keep_pool(
 ) -> Result<ReadOutcome, Diagnostics> {
     let name = ctx.state.view().attr("name").str()?.to_owned();
     let fleet = ctx.private.get_str(FLEET_NAME).map(str::to_owned);
+    if let Some(at) = seen(settings, connection) {
+        ctx.private.set(LEAD_AT, at);
+    }
+    let place = convert::stored_place(&ctx.state);
+    let pool = lost::LostPool {
+        connection,
+        fleet: fleet.as_deref(),
+        name: &name,
+        place: &place,
+    };
     if let Unreachable::Silent(_) = &unreachable
-        && let Ok(ids) = lost::pool_nodes(settings, connection, fleet.as_deref(), &name).await
+        && place != PoolPlace::Existing
+        && let Ok(ids) = pool.ids(settings).await
     {
+        let wanted = ctx.state.get("size").as_u64().unwrap_or_default();
+        let there = shown(&place);
         let detail = match ids.len() {
-            0 => "By its tags, no node of the pool is left on this machine.".to_owned(),
+            0 => format!(
+                "By its tags, no node of the pool is left on {there}; {wanted} were wanted."
+            ),
             n => format!(
-                "By their tags, {n} nodes of it are left on this machine: {}.",
+                "By their tags, {n} nodes of it are left on {there}, of {wanted} that were wanted: {}.",
                 ids.join(", ")
             ),
         };
         ctx.warn(format!("Pool {name} is without its lead"), detail);
+        ctx.state.set("provisioned_size", ids.len() as u64);
     }
     keep(KIND, ctx, unreachable)
 }

@@ -1,7 +1,8 @@
-//! What is remembered of a fleet's creation, so that an interrupted one is taken up and never doubled.
+//! What is remembered of a lead's launch, so that an interrupted one is taken up and never doubled.
 //!
 //! ```text
-//! <root>/.create-<fleet>.json   written before the launch, removed when the fleet is first read back
+//! <root>/.create-<fleet>.json           written before the launch, removed when the fleet is first read back
+//! <root>/.create-<fleet>@<place>.json   the same of a lead on a cloud
 //! ```
 //! It is removed before the first object is declared, too: who declares knows the fleet, and another
 //! configuration of the name must not take it for the rest of an interrupted creation, and end it.
@@ -14,21 +15,28 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use gpuloom_cloud::{LaunchRequest, Offering, Role, Tags, Token, UserData, failpoint};
-use gpuloom_fleet::{FleetName, PoolPlace};
+use gpuloom_cloud::{LaunchId, Tags, Token, failpoint};
 use serde::{Deserialize, Serialize};
-use tfplug::{Diagnostic, Diagnostics, OrDiag};
+use sha2::{Digest, Sha256};
+use tfplug::{Diagnostics, OrDiag};
 
+use crate::clouds::shown;
 use crate::configure::Settings;
+use crate::convert::Site;
+use crate::lead_instance;
 
-/// What is remembered of a creation from before its launch until it is read back.
+/// What is remembered of a launch from before it is sent until its fleet is read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::resources) struct Note {
     pub(super) v: u32,
-    pub(super) token: Token,
-    /// As configured, with any port filled in.
-    pub(super) listen: SocketAddr,
-    pub(super) simulate: Option<String>,
+    /// Of the process that began it; part of every token.
+    pub(super) salt: String,
+    /// Of the fleet's name; part of every token.
+    pub(super) launch: u64,
+    /// Counts what was tried; each try has a token of its own.
+    pub(super) attempt: u32,
+    /// As configured, on this machine with any port filled in.
+    pub(super) site: Site,
     pub(super) labels: Tags,
     pub(super) admin_public_key: String,
 }
@@ -36,8 +44,49 @@ pub(in crate::resources) struct Note {
 // === impl Note ===
 
 impl Note {
-    pub(super) fn path(settings: &Settings, fleet: &str) -> Result<PathBuf, Diagnostics> {
-        Ok(settings.local.root()?.join(format!(".create-{fleet}.json")))
+    /// A launch that nothing was tried of yet.
+    pub(super) fn new(
+        settings: &Settings,
+        fleet: &str,
+        site: Site,
+        labels: Tags,
+    ) -> Result<Self, Diagnostics> {
+        let digest = Sha256::digest(fleet);
+        let launch = digest[..4].iter().fold(0, |n, b| n << 8 | u64::from(*b));
+        Ok(Self {
+            v: 2,
+            salt: settings.session.clone(),
+            launch,
+            attempt: 1,
+            site,
+            labels,
+            admin_public_key: settings.key()?.public_key().to_string(),
+        })
+    }
+
+    /// The token of the current try.
+    pub(super) fn token(&self) -> Token {
+        Token::of(&self.salt, LaunchId(self.launch), self.attempt)
+    }
+
+    /// Whether an instance with this token came of any try of this launch.
+    pub(super) fn made(&self, token: &Token) -> bool {
+        (1..=self.attempt).any(|n| Token::of(&self.salt, LaunchId(self.launch), n) == *token)
+    }
+
+    pub(super) fn path(
+        settings: &Settings,
+        site: &Site,
+        fleet: &str,
+    ) -> Result<PathBuf, Diagnostics> {
+        let root = settings.local.root()?;
+        Ok(root.join(match site {
+            Site::Local(_) => format!(".create-{fleet}.json"),
+            Site::Cloud(site) => {
+                let place = hex::encode(Sha256::digest(shown(&site.place)));
+                format!(".create-{fleet}@{}-{}.json", site.place.kind(), &place[..8])
+            }
+        }))
     }
 
     pub(super) fn load(path: &Path) -> Result<Option<Self>, Diagnostics> {
@@ -55,7 +104,15 @@ impl Note {
     }
 
     /// Writes it whole and durably.
-    pub(super) fn store(&self, path: &Path) -> std::io::Result<()> {
+    pub(super) fn store(&self, path: &Path) -> Result<(), Diagnostics> {
+        failpoint::hit("provider.fleet.note.before");
+        self.write(path)
+            .or_diag(format!("Cannot write {}", path.display()))?;
+        failpoint::hit("provider.fleet.note.after");
+        Ok(())
+    }
+
+    fn write(&self, path: &Path) -> std::io::Result<()> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(directory)?;
         let new = path.with_extension("new");
@@ -67,14 +124,18 @@ impl Note {
             .open(&new)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;
-        std::fs::rename(&new, path)?;
+        std::fs::rename(new, path)?;
         std::fs::File::open(directory)?.sync_all()
     }
 
     /// The fleet was read back: creating it again would be a mistake from now on.
-    pub(super) fn confirm(settings: &Settings, fleet: &str) -> Result<(), Diagnostics> {
+    pub(super) fn confirm(
+        settings: &Settings,
+        site: &Site,
+        fleet: &str,
+    ) -> Result<(), Diagnostics> {
         failpoint::hit("provider.fleet.confirm.before");
-        Self::remove(settings, fleet)?;
+        Self::remove(settings, site, fleet)?;
         failpoint::hit("provider.fleet.confirm.after");
         Ok(())
     }
@@ -85,21 +146,27 @@ impl Note {
         fleet: &str,
         id: &str,
     ) -> Result<(), Diagnostics> {
+        if let Some(at) = settings.seen(id)
+            && at.site.cloud().is_some()
+        {
+            return Self::remove(settings, &at.site, &at.name);
+        }
+        let site = Site::Local(Default::default());
         // A fleet elsewhere needs no root here.
-        let noted = Self::path(settings, fleet).is_ok_and(|p| p.exists());
+        let noted = Self::path(settings, &site, fleet).is_ok_and(|p| p.exists());
         if !noted {
             return Ok(());
         }
-        let here = settings.local.fleet(fleet).await?;
+        let here = lead_instance::find(settings, &site, fleet).await?;
         match here.and_then(|f| f.connection) {
-            Some(here) if here.id == id => Self::remove(settings, fleet),
+            Some(here) if here.id == id => Self::remove(settings, &site, fleet),
             _ => Ok(()),
         }
     }
 
     /// Forgets it; one that is not there is fine.
-    pub(super) fn remove(settings: &Settings, fleet: &str) -> Result<(), Diagnostics> {
-        let path = Self::path(settings, fleet)?;
+    pub(super) fn remove(settings: &Settings, site: &Site, fleet: &str) -> Result<(), Diagnostics> {
+        let path = Self::path(settings, site, fleet)?;
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).or_diag(format!("Cannot remove {}", path.display()))
@@ -108,86 +175,55 @@ impl Note {
         }
     }
 
-    /// The note of this creation without its token and port, which a second try keeps.
+    /// Whether this is the launch that `other` begins: without its tokens and, for any port, its port.
     pub(super) fn says_the_same(&self, other: &Self, any_port: bool) -> bool {
-        let same_listen = if any_port {
-            self.listen.ip() == other.listen.ip()
-        } else {
-            self.listen == other.listen
+        let same_site = match (&self.site, &other.site) {
+            (Site::Local(a), Site::Local(b)) => {
+                let address = |s: &Option<String>| s.as_ref()?.parse::<SocketAddr>().ok();
+                let (x, y) = (address(&a.listen), address(&b.listen));
+                let same_listen = match (x, y) {
+                    (Some(x), Some(y)) if any_port => x.ip() == y.ip(),
+                    (x, y) => x == y,
+                };
+                same_listen && a.simulate == b.simulate
+            }
+            (Site::Cloud(a), Site::Cloud(b)) => {
+                a.place.without_endpoint() == b.place.without_endpoint()
+                    && a.data_disk_gib == b.data_disk_gib
+            }
+            _ => false,
         };
-        same_listen
-            && self.simulate == other.simulate
-            && self.labels == other.labels
-            && self.admin_public_key == other.admin_public_key
+        same_site && self.labels == other.labels && self.admin_public_key == other.admin_public_key
     }
-
-    pub(super) fn request(
-        &self,
-        fleet: FleetName,
-        root: &Path,
-    ) -> Result<LaunchRequest, Diagnostics> {
-        Ok(LaunchRequest {
-            token: self.token.clone(),
-            user_data: UserData {
-                config: self.config(&fleet, root)?,
-                join_token: None,
-                script: String::new(),
-            },
-            fleet,
-            pool: None,
-            role: Role::Lead,
-            fleet_id: String::new(),
-            offerings: vec![Offering("local/lead".to_owned())],
-            place: PoolPlace::Local,
-            gpu: None,
-            labels: self.labels.clone(),
-            revision: String::new(),
-            data_disk: None,
-        })
-    }
-
-    /// The lead's configuration. JSON strings of what is in it are TOML strings, too.
-    fn config(&self, fleet: &FleetName, root: &Path) -> Result<String, Diagnostics> {
-        let root = root.to_str().ok_or_else(|| {
-            Diagnostic::error("The local root is not UTF-8", root.display().to_string())
-        })?;
-        let text = |s: &str| serde_json::Value::from(s).to_string();
-        let simulate = self
-            .simulate
-            .as_deref()
-            .map(|s| format!("simulate = {}\n", text(s)));
-        Ok(format!(
-            "instance_id = {{{{instance_id}}}}\ndata_dir = {{{{data_dir}}}}\nlisten = {}\n\n[fleet]\nname = {}\n\n\
-             [lead]\nadmin_public_key = {}\n{}local_root = {}\n",
-            text(&self.listen.to_string()),
-            text(fleet.as_str()),
-            text(&self.admin_public_key),
-            simulate.unwrap_or_default(),
-            text(root),
-        ))
-    }
-}
-
-/// A text setting of the configuration we wrote: `key = "value"` on a line of its own.
-pub(super) fn setting(config: &str, key: &str) -> Option<String> {
-    let value = config
-        .lines()
-        .find_map(|l| l.strip_prefix(key)?.trim_start().strip_prefix('='))?;
-    serde_json::from_str(value.trim()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::LocalSite;
 
     fn note() -> Note {
         Note {
-            v: 1,
-            token: Token::new("abc").expect("a token"),
-            listen: "127.0.0.1:4000".parse().expect("an address"),
-            simulate: Some("8xT4".to_owned()),
+            v: 2,
+            salt: "abc".to_owned(),
+            launch: 7,
+            attempt: 2,
+            site: Site::Local(LocalSite {
+                listen: Some("127.0.0.1:4000".to_owned()),
+                simulate: Some("8xT4".to_owned()),
+            }),
             labels: Tags::default(),
             admin_public_key: "key".to_owned(),
+        }
+    }
+
+    fn listening(port: u16, simulate: Option<&str>) -> Note {
+        Note {
+            site: Site::Local(LocalSite {
+                listen: Some(format!("127.0.0.1:{port}")),
+                simulate: simulate.map(str::to_owned),
+            }),
+            ..note()
         }
     }
 
@@ -199,33 +235,20 @@ mod tests {
         note().store(&path).expect("written");
         let old = Note::load(&path).expect("reads").expect("there");
         assert_eq!(old, note());
-        let port = |p| Note {
-            listen: SocketAddr::new(note().listen.ip(), p),
-            ..note()
-        };
-        assert!(old.says_the_same(&port(0), true));
-        assert!(!old.says_the_same(&port(4001), false));
-        assert!(!old.says_the_same(
-            &Note {
-                simulate: None,
-                ..note()
-            },
-            true
-        ));
+        assert!(old.says_the_same(&listening(0, Some("8xT4")), true));
+        assert!(!old.says_the_same(&listening(4001, Some("8xT4")), false));
+        assert!(!old.says_the_same(&listening(0, None), true));
     }
 
     #[test]
-    fn what_the_lead_is_told_reads_back() {
-        let fleet = FleetName::new("ml").expect("a name");
-        let config = note().config(&fleet, Path::new("/r \"q\"")).expect("UTF-8");
-        let assigned = "instance_id = {{instance_id}}\ndata_dir = {{data_dir}}\n";
-        assert!(config.starts_with(assigned), "{config}");
-        assert_eq!(
-            setting(&config, "listen").as_deref(),
-            Some("127.0.0.1:4000")
-        );
-        assert_eq!(setting(&config, "simulate").as_deref(), Some("8xT4"));
-        assert_eq!(setting(&config, "local_root").as_deref(), Some("/r \"q\""));
-        assert_eq!(setting(&config, "name").as_deref(), Some("ml"));
+    fn every_try_has_a_token_of_its_own_and_all_of_them_are_its_own() {
+        let first = Note {
+            attempt: 1,
+            ..note()
+        };
+        assert_ne!(first.token(), note().token());
+        assert!(note().made(&first.token()));
+        assert!(!first.made(&note().token()));
+        assert!(!note().made(&Token::new("another").expect("a token")));
     }
 }

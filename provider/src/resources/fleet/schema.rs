@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tfplug::{Attribute, Block, Op, Schema, Type};
+use tfplug::{Attribute, Block, Op, Schema, Type, exactly_one_of};
 
 use super::super::connection_attributes;
+use super::super::places::{self, Of};
 
-/// How long the lead may take to come up.
-const START: Duration = Duration::from_secs(120);
+/// How long the lead may take to come up: a process does in seconds, an instance that installs its agent in minutes.
+const START: Duration = Duration::from_secs(600);
 /// How long its end may take.
 const END: Duration = Duration::from_secs(300);
 
@@ -18,18 +19,19 @@ pub(super) fn schema() -> Schema {
             .use_state_for_unknown()
             .description(text)
     };
-    Schema::new(0)
+    let schema = Schema::new(0)
         .description(
             "A fleet: its lead keeps the queue and the policies, schedules jobs and launches the nodes of pools. Every \
-             other resource takes its `connection`. A lead that has stopped is started again by the next apply, and a \
-             changed agent binary restarts it in place: the connection stays the same.",
+             other resource takes its `connection`. A lead that has stopped is started again by the next apply; one \
+             whose instance is gone is launched anew on a cloud, with its data disk; a changed agent restarts it. The \
+             connection's id and `ca_pin` stay the same.",
         )
         .attribute(
             Attribute::string("name")
                 .required()
                 .requires_replace()
                 .description(
-                    "The fleet's name, unique on this machine: 1 to 63 lower-case letters, digits and hyphens, first a \
+                    "The fleet's name, unique on this machine, and in a cloud's region for one admin key: 1 to 63 lower-case letters, digits and hyphens, first a \
                      letter, last not a hyphen. A change replaces the fleet.",
                 ),
         )
@@ -43,20 +45,32 @@ pub(super) fn schema() -> Schema {
             Attribute::object("connection", connection_attributes())
                 .computed()
                 .use_state_for_unknown()
-                .description("What every other resource takes as `fleet`. It stays the same for the fleet's life."),
+                .description(
+                    "What every other resource takes as `fleet`. `id` and `ca_pin` stay the same for the fleet's life; \
+                     `endpoints` change with a lead's instance.",
+                ),
         )
         .attribute(kept(
             "status",
-            "`running`, `stopped` (its process does not run: the next apply starts it), `unreachable` or `terminating` (its \
-             destruction was interrupted: the next apply ends it and makes it anew).",
+            "`running`, `stopped` (the next apply starts it), `lost` (its instance is gone: the next apply launches another \
+             with its data disk), `unreachable`, or `terminating` (its destruction was interrupted, or its data disk is \
+             gone: the next apply ends it and makes it anew).",
         ))
-        .attribute(kept("agent_binary", "The program its lead runs."))
-        .attribute(kept("agent_sha256", "The SHA-256 of that program when it was started, in hexadecimal digits."))
+        .attribute(kept("instance_id", "The instance that the lead runs on, as its place names it."))
+        .attribute(kept("offering", "What that instance is: on a cloud `cloud/region/zone/instance type/market`."))
+        .attribute(kept("agent_binary", "The program its lead runs; null on a cloud."))
+        .attribute(kept("agent_sha256", "The SHA-256 of that program when it was started, or of the package on a cloud, in hexadecimal digits; null when the \
+             agent came with the image."))
         .attribute(kept("agent_version", "The version its lead tells."))
-        .attribute(kept("data_dir", "Where its lead keeps its store and its log."))
-        .attribute(kept("metrics_endpoint", "`host:port` of its lead's `/healthz` and `/metrics`."))
+        .attribute(kept("data_dir", "Where its lead keeps its store, on its own machine."))
+        .attribute(kept("metrics_endpoint", "`host:port` of its lead's `/healthz` and `/metrics`, where it tells."))
         .attribute(kept("backend", "`nvml`, or `simulated`: no GPU is touched."))
-        .block(local())
+        .block(local());
+    let schema = places::blocks(Of::Lead)
+        .into_iter()
+        .fold(schema, Schema::block);
+    schema
+        .validate(exactly_one_of(["local", "aws", "gcp", "azure"]))
         .timeouts([(Op::Create, START), (Op::Update, START), (Op::Delete, END)])
 }
 
@@ -83,6 +97,5 @@ fn local() -> Block {
                 ),
         ],
     )
-    .min(1)
     .description("The lead is a process of this machine, detached from Terraform.")
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use tfplug::{Attribute, Block, Op, Schema, exactly_one_of};
 
 use super::super::attributes::{fleet_attribute, generation_attribute, name_attribute};
-use crate::convert::POOL_DEFAULTS;
+use super::super::places::{self, Of};
+use crate::convert::{POOL_DEFAULTS, number_from_milli};
 
 /// How long creation and destruction may take unless `timeouts` says so.
 const TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 pub(super) fn schema() -> Schema {
     let size = |name: &str, text: &str| Attribute::number(name).computed().description(text);
-    Schema::new(0)
+    let schema = Schema::new(0)
         .description(
             "A pool: like nodes of one place, whose number follows its load within declared bounds. The pool is \
              declared to the fleet's lead, which launches its nodes and keeps restoring `min`; Terraform waits and \
@@ -48,6 +49,13 @@ pub(super) fn schema() -> Schema {
                 .computed()
                 .description("Why there are fewer nodes than wanted, and what would help; empty when there are enough."),
         )
+        .attribute(
+            Attribute::number("estimated_hourly_usd")
+                .computed()
+                .description(
+                    "US dollars for an hour of the pool at its size, from the provider's own catalog of prices; null                      where a price is not known, and for pools that are not on a cloud. Discounts and commitments of                      the account are not in it.",
+                ),
+        )
         .attribute(generation_attribute())
         .block(Block::single("local", []).description(
             "Nodes are agents on the lead's own machine, each with its own share of the machine's GPUs. A change of \
@@ -58,8 +66,17 @@ pub(super) fn schema() -> Schema {
         ))
         .block(autoscaling())
         .block(capacity())
-        .validate(exactly_one_of(["local", "existing"]))
-        .timeouts([(Op::Create, TIMEOUT), (Op::Update, TIMEOUT), (Op::Delete, TIMEOUT)])
+        .block(update());
+    let schema = places::blocks(Of::Pool)
+        .into_iter()
+        .fold(schema, Schema::block);
+    schema
+        .validate(exactly_one_of(["local", "existing", "aws", "gcp", "azure"]))
+        .timeouts([
+            (Op::Create, TIMEOUT),
+            (Op::Update, TIMEOUT),
+            (Op::Delete, TIMEOUT),
+        ])
 }
 
 fn gpu() -> Attribute {
@@ -111,7 +128,32 @@ fn capacity() -> Block {
                 .optional()
                 .default(POOL_DEFAULTS.max_wait.to_string())
                 .description("How long creation waits for the first size, such as `10m`."),
+            Attribute::number("spot_ratio")
+                .optional()
+                .default(number_from_milli(POOL_DEFAULTS.spot_ratio_milli.into()))
+                .description(
+                    "Of the nodes above `on_demand_base`, which part is bought as spot, from 0 to 1 with at most three \
+                     decimals, rounded down. While no spot can be had, on-demand nodes stand in. For clouds only.",
+                ),
+            Attribute::number("on_demand_base")
+                .optional()
+                .default(POOL_DEFAULTS.on_demand_base)
+                .description("So many nodes are on-demand before spot begins."),
         ],
     )
     .description("What to do when fewer nodes than wanted can be had.")
+}
+
+fn update() -> Block {
+    Block::single(
+        "update",
+        [Attribute::number("max_unavailable")
+            .optional()
+            .default(POOL_DEFAULTS.max_unavailable)
+            .description("Most nodes that are away at a time, 1 to 1,000.")],
+    )
+    .description(
+        "How nodes are replaced when what they are made of changes (image, instance types, network, agent, labels): \
+         each is drained, ended and launched anew.",
+    )
 }
