@@ -160,12 +160,17 @@ impl AwsCloud {
             Err(failure) => Err(failure),
         };
         if let Err(failure) = done {
-            tracing::warn!(region = self.region, why = failure.message, "launch templates may be left");
+            tracing::warn!(
+                region = self.region,
+                why = failure.message,
+                "launch templates may be left"
+            );
         }
     }
 }
 
 /// The tag that holds an attribute.
 fn attribute(key: &str) -> String {
-    format!("gpuloom:{key}")
+    // Not `gpuloom:fleet-id`, by which instances are found.
+    format!("gpuloom:attribute:{key}")
 }

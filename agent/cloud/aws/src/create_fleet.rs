@@ -105,13 +105,13 @@ pub(crate) fn launched(
 }
 
 /// What was said of each offering. An error that names no type or no subnet is of all that it may mean.
-pub(crate) fn failures(
-    answer: &CreateFleetOutput,
-    offerings: &[Offering],
-) -> Vec<OfferingFailure> {
+pub(crate) fn failures(answer: &CreateFleetOutput, offerings: &[Offering]) -> Vec<OfferingFailure> {
     let of_each = |error: &CreateFleetError| {
         let code = error.error_code().unwrap_or("Unknown").to_owned();
-        let message = format!("{code}: {}", error.error_message().unwrap_or("no reason given"));
+        let message = format!(
+            "{code}: {}",
+            error.error_message().unwrap_or("no reason given")
+        );
         let (kind, subnet) = choice(error.launch_template_and_overrides());
         let named = matching(offerings, kind, subnet);
         named.into_iter().map(move |offering| OfferingFailure {
@@ -131,7 +131,10 @@ pub(crate) fn failures(
 
 /// Nothing was launched: the class is the one that is over soonest, the message names every offering.
 pub(crate) fn refused(failed: Vec<OfferingFailure>, region: &str) -> LaunchError {
-    let soonest = failed.iter().map(|f| f.class).min_by_key(|class| class.wait());
+    let soonest = failed
+        .iter()
+        .map(|f| f.class)
+        .min_by_key(|class| class.wait());
     let class = soonest.unwrap_or(FailureClass::Capacity);
     let said: Vec<_> = failed
         .iter()

@@ -106,7 +106,9 @@ impl AwsCloud {
             return Ok(Attached::Yes);
         }
         if disk.state != Some(VolumeState::Available) {
-            let Disk { id: disk, holder, .. } = &disk;
+            let Disk {
+                id: disk, holder, ..
+            } = &disk;
             let holder = holder.as_deref().unwrap_or("nobody");
             return Ok(Attached::NotYet(format!(
                 "disk {disk} is not free: {holder} has it; it is attached to {id} when that instance is gone"
@@ -232,7 +234,12 @@ impl AwsCloud {
             let tried = format!("list the disks of {}", self.region);
             found.push(volume.map_err(|e| Failure::new(&tried, &e))?);
         }
-        found.retain(|v| !matches!(v.state(), Some(VolumeState::Deleting | VolumeState::Deleted)));
+        found.retain(|v| {
+            !matches!(
+                v.state(),
+                Some(VolumeState::Deleting | VolumeState::Deleted)
+            )
+        });
         found.sort_by_key(|v| (v.create_time().map(|at| at.secs()), v.volume_id.clone()));
         Ok(found.iter().map(disk).collect())
     }

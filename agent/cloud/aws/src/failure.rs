@@ -94,7 +94,9 @@ fn advice(class: FailureClass) -> &'static str {
 /// The class of EC2's error `code`, from a launch or any other call. Sources: the EC2 API error codes, and the codes
 /// Karpenter takes as unfulfillable.
 pub(crate) fn class_of(code: &str, status: Option<u16>) -> FailureClass {
-    let code = code.trim_start_matches("Server.").trim_start_matches("Client.");
+    let code = code
+        .trim_start_matches("Server.")
+        .trim_start_matches("Client.");
     match code {
         "InsufficientInstanceCapacity"
         | "InsufficientCapacity"
@@ -116,7 +118,9 @@ pub(crate) fn class_of(code: &str, status: Option<u16>) -> FailureClass {
         | "TooManyRequestsException"
         | "SlowDown" => FailureClass::Throttled,
         "MaxSpotInstanceCountExceeded" | "MaxFleetCountExceeded" => FailureClass::Quota,
-        "Unsupported" | "UnsupportedOperation" | "UnsupportedInstanceAttribute"
+        "Unsupported"
+        | "UnsupportedOperation"
+        | "UnsupportedInstanceAttribute"
         | "InvalidInstanceType" => FailureClass::Unsupported,
         "UnauthorizedOperation"
         | "AuthFailure"
@@ -134,8 +138,13 @@ pub(crate) fn class_of(code: &str, status: Option<u16>) -> FailureClass {
         | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => FailureClass::Auth,
-        "InternalError" | "InternalFailure" | "Internal" | "ServiceUnavailable" | "Unavailable"
-        | "RequestTimeout" | "RequestTimeoutException" => FailureClass::Transient,
+        "InternalError"
+        | "InternalFailure"
+        | "Internal"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => FailureClass::Transient,
         _ if code.ends_with("LimitExceeded") => FailureClass::Quota,
         _ => match status {
             // A server that fails may have done it.

@@ -14,7 +14,9 @@ pub(crate) fn gpus(info: &InstanceTypeInfo) -> Option<(GpuShape, Option<Bytes>)>
         return None;
     }
     let mib = device.memory_info().and_then(|m| m.size_in_mib());
-    let mib = mib.and_then(|mib| u64::try_from(mib).ok()).filter(|m| *m > 0);
+    let mib = mib
+        .and_then(|mib| u64::try_from(mib).ok())
+        .filter(|m| *m > 0);
     let model = model(device.name()?, mib)?;
     let memory = mib.map(|mib| Bytes(mib << 20));
     let shape = GpuShape {
@@ -78,7 +80,10 @@ mod tests {
             ("H200", 144_384, "H200x8"),
             ("RTX PRO Server 6000", 98304, "RTX-PRO-Server-6000x8"),
         ] {
-            assert_eq!(shape("NVIDIA", name, 8, mib, 1.0).as_deref(), Some(expected));
+            assert_eq!(
+                shape("NVIDIA", name, 8, mib, 1.0).as_deref(),
+                Some(expected)
+            );
         }
     }
 

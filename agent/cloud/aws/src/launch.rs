@@ -28,7 +28,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 impl AwsCloud {
     /// See [`gpuloom_cloud::Cloud::launch`].
-    pub(crate) async fn launch_one(&self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
+    pub(crate) async fn launch_one(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<Launched, LaunchError> {
         let place = aws_place(&request.place)?;
         let tags = self.checked(request, place)?;
         if let Some(found) = self.of_token(request).await? {
@@ -140,13 +143,17 @@ impl AwsCloud {
         let mut stray = stray.filter(|o| o.kind() != "aws" || o.region() != self.region);
         if let Some(other) = stray.next() {
             let region = &self.region;
-            return Err(invalid(format!("{other} is not an offering of aws/{region}")));
+            return Err(invalid(format!(
+                "{other} is not an offering of aws/{region}"
+            )));
         }
         let mut tags = Tags(place.tags.clone());
         tags.0.extend(request.tags().0);
         if tags.0.len() > MAX_TAGS {
             let (have, fix) = (tags.0.len(), "take some of aws.tags or labels away");
-            return Err(invalid(format!("{have} tags are more than EC2's {MAX_TAGS}: {fix}")));
+            return Err(invalid(format!(
+                "{have} tags are more than EC2's {MAX_TAGS}: {fix}"
+            )));
         }
         for (key, value) in &tags.0 {
             if !shows(key) || value.chars().count() > MAX_TAG_VALUE {

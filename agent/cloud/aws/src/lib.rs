@@ -14,6 +14,8 @@ mod launch;
 mod listing;
 mod offerings;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use check::PlaceWarning;
 pub use client::{AwsCloud, AwsOptions};

@@ -82,7 +82,9 @@ impl AwsCloud {
             offering: Offering::new("aws", &self.region, subnet, &name, market),
             gpu_memory_each: shape.as_ref().and_then(|(_, memory)| *memory),
             gpu: shape.map(|(shape, _)| shape),
-            vcpus: vcpus.and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+            vcpus: vcpus
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or_default(),
             memory: Bytes(mib.unwrap_or_default() << 20),
             hourly: price.map(|(price, _)| *price),
             price_at: price.map(|(_, at)| *at),
@@ -192,7 +194,10 @@ impl AwsCloud {
         let mut latest = Prices::new();
         let now = DateTime::from(SystemTime::now());
         for some in names.chunks(TYPES_A_CALL) {
-            let types: Vec<_> = some.iter().map(|n| InstanceType::from(n.as_str())).collect();
+            let types: Vec<_> = some
+                .iter()
+                .map(|n| InstanceType::from(n.as_str()))
+                .collect();
             let call = self
                 .ec2
                 .describe_spot_price_history()
@@ -236,7 +241,9 @@ fn micro_usd(text: &str) -> Option<MicroUsd> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let part: String = part.chars().chain("000000".chars()).take(6).collect();
     let whole: u64 = whole.parse().ok()?;
-    let micro = whole.checked_mul(1_000_000)?.checked_add(part.parse().ok()?)?;
+    let micro = whole
+        .checked_mul(1_000_000)?
+        .checked_add(part.parse().ok()?)?;
     (micro > 0).then_some(MicroUsd(micro))
 }
 
@@ -246,7 +253,8 @@ fn distinct(zones: &[(String, String)]) -> Vec<String> {
 }
 
 fn name(info: &InstanceTypeInfo) -> String {
-    info.instance_type().map_or_else(String::new, |kind| kind.as_str().to_owned())
+    info.instance_type()
+        .map_or_else(String::new, |kind| kind.as_str().to_owned())
 }
 
 fn has(info: &InstanceTypeInfo, want: &GpuShape) -> bool {
@@ -255,7 +263,10 @@ fn has(info: &InstanceTypeInfo, want: &GpuShape) -> bool {
 
 fn is_x86(info: &InstanceTypeInfo) -> bool {
     let cpu = info.processor_info();
-    cpu.is_none_or(|cpu| cpu.supported_architectures().contains(&ArchitectureType::X8664))
+    cpu.is_none_or(|cpu| {
+        cpu.supported_architectures()
+            .contains(&ArchitectureType::X8664)
+    })
 }
 
 /// How a type may be bought: on demand first. A type that says nothing may be bought on demand.

@@ -4,8 +4,9 @@ use aws_sdk_ec2::types::{
     LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest,
     LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
     LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateInstanceMetadataTagsState, LaunchTemplateInstanceNetworkInterfaceSpecificationRequest,
-    RequestLaunchTemplateData, ResourceType, ShutdownBehavior, TagSpecification, VolumeType,
+    LaunchTemplateInstanceMetadataTagsState,
+    LaunchTemplateInstanceNetworkInterfaceSpecificationRequest, RequestLaunchTemplateData,
+    ResourceType, ShutdownBehavior, TagSpecification, VolumeType,
 };
 use base64::Engine as _;
 use gpuloom_cloud::{FailureClass, LaunchRequest, Role, Tags};
@@ -72,7 +73,10 @@ impl AwsCloud {
             wanted = Tags::default();
         }
         let filters = if wanted.0.is_empty() {
-            vec![crate::listing::filter("tag-key", vec![Tags::FLEET.to_owned()])]
+            vec![crate::listing::filter(
+                "tag-key",
+                vec![Tags::FLEET.to_owned()],
+            )]
         } else {
             tag_filters(&wanted)
         };
@@ -139,7 +143,11 @@ fn owner_tags(request: &LaunchRequest) -> Tags {
 fn template_name(request: &LaunchRequest, place: &AwsPlace) -> String {
     let pool = request.pool.as_ref().map_or("lead", |pool| pool.as_str());
     let in_it = (
-        (&place.image, &place.instance_profile, &place.security_groups),
+        (
+            &place.image,
+            &place.instance_profile,
+            &place.security_groups,
+        ),
         (place.public_address, place.root_disk_gib),
         (&request.fleet_id, request.role, &request.revision),
         (request.pool.as_ref(), &request.fleet),
