@@ -66,6 +66,7 @@ impl Ec2 {
                 Ok(answer)
             }
             "DescribeInstances" => listing::describe(self, request, params).await,
+            "CreateTags" => self.tag(request, params).await,
             "TerminateInstances" => self.terminate(request, params).await,
             "DescribeSpotPriceHistory" => Ok(prices::history(self, region(request), params)),
             "DescribeImages" if state::knows_image(params) => Ok(image()),
@@ -129,6 +130,17 @@ impl Ec2 {
             }
         }
         Ok(answer)
+    }
+
+    /// Moto tags what is not there; EC2 does not.
+    async fn tag(&self, request: &Request, params: &Params) -> Result<Response, MotoError> {
+        let lives = |id: &String| self.state.machine(id).is_some_and(|m| !m.ended);
+        let mut asked = params.values("ResourceId").into_iter();
+        if let Some(nobody) = asked.find(|id| id.starts_with("i-") && !lives(id)) {
+            let message = format!("The instance ID '{nobody}' does not exist");
+            return Ok(wire::error(400, "InvalidInstanceID.NotFound", &message));
+        }
+        self.moto.forward(request, params).await
     }
 
     /// Takes a machine away behind everybody's back.
