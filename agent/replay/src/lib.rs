@@ -5,6 +5,7 @@
 
 mod chance;
 pub mod openb;
+pub mod philly;
 mod table;
 
 pub use chance::Chance;

@@ -4,6 +4,7 @@
 //! over tenants (fair, lottery, stride, weighted fair) serves each tenant's jobs in order of arrival.
 
 mod fair;
+mod gittins;
 mod jobs;
 mod ladder;
 mod lottery;
@@ -12,6 +13,7 @@ mod queue;
 mod round;
 mod tenants;
 
+pub use gittins::Gittins;
 pub use queue::{Policy, Queue};
 
 /// Work that waits.

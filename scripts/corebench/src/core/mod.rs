@@ -2,6 +2,7 @@
 
 mod decision;
 mod openb;
+mod philly;
 mod policies;
 
 use crate::row::Row;
@@ -16,6 +17,7 @@ pub const ALL: &[Bench] = &[
     ("openb", openb::run),
     ("decision", decision::run),
     ("policies", policies::run),
+    ("philly", philly::run),
 ];
 
 /// Where public traces are: `GPULOOM_DATA`, else nowhere.
