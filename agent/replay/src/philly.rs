@@ -174,18 +174,18 @@ impl Cluster<'_> {
             let waited = self.now - self.jobs[l.job].arrival_s;
             let starved = l.started.is_none() && waited > STARVED_S;
             let oracle = matches!(self.order, Order::Fcfs | Order::SrsfOracle);
-            (oracle || !starved, self.rank(l))
+            (oracle || !starved, self.rank(l), l.job)
         };
-        let mut order: Vec<((bool, (f64, bool)), usize)> =
-            self.live.iter().map(&key).zip(0..).collect();
-        order.sort_by(|(a, i), (b, j)| {
-            let rank = || a.1.0.total_cmp(&b.1.0).then(a.1.1.cmp(&b.1.1));
-            let age = || self.live[*i].job.cmp(&self.live[*j].job);
-            a.0.cmp(&b.0).then_with(rank).then_with(age)
+        let keys: Vec<_> = self.live.iter().map(key).collect();
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_by(|a, b| {
+            let ((a_later, a_rank, a_age), (b_later, b_rank, b_age)) = (&keys[*a], &keys[*b]);
+            let rank = || a_rank.0.total_cmp(&b_rank.0).then(a_rank.1.cmp(&b_rank.1));
+            a_later.cmp(b_later).then_with(rank).then(a_age.cmp(b_age))
         });
         let mut free = self.gpus;
         let mut chosen = vec![false; self.live.len()];
-        for (_, i) in order {
+        for i in order {
             let asked = self.jobs[self.live[i].job].gpus;
             if asked <= free {
                 free -= asked;
