@@ -1,5 +1,7 @@
 //! The driver: one resource group of one subscription.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -45,6 +47,7 @@ pub struct AzureCloud {
     pub(crate) location: String,
     pub(crate) sets: ScaleSets,
     pub(crate) ended: Ended,
+    pub(crate) unsure: Mutex<BTreeSet<String>>,
 }
 
 // === impl AzureCloud ===
@@ -62,6 +65,7 @@ impl AzureCloud {
             location: options.location,
             sets: ScaleSets::default(),
             ended: Ended::default(),
+            unsure: Mutex::default(),
         })
     }
 

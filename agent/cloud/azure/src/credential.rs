@@ -20,16 +20,17 @@ use azure_identity::{
 use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
-/// How long one member of the chain may take to say whether it can name us. Without an identity service the
-/// address of the managed identity does not answer at all.
-const LINK_WAIT: Duration = Duration::from_secs(5);
+/// How long one member of the chain may take to say whether it can name us. The command line takes seconds to start.
+const LINK_WAIT: Duration = Duration::from_secs(20);
+/// The same for a managed identity: outside of Azure its address does not answer at all.
+const IDENTITY_WAIT: Duration = Duration::from_secs(5);
 /// A token is renewed when it has less than this left.
 const RENEW_BEFORE: Span = Span::minutes(5);
 
 /// Tries its members in order and stays with the first that works.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    members: Vec<Arc<dyn TokenCredential>>,
+    members: Vec<(Duration, Arc<dyn TokenCredential>)>,
     chosen: OnceCell<Arc<dyn TokenCredential>>,
 }
 
@@ -72,8 +73,8 @@ pub(crate) fn of(endpoint: &Url, options: &ClientOptions) -> Arc<dyn TokenCreden
     })
 }
 
-fn members(options: &ClientOptions) -> Vec<Arc<dyn TokenCredential>> {
-    let mut members: Vec<Arc<dyn TokenCredential>> = Vec::new();
+fn members(options: &ClientOptions) -> Vec<(Duration, Arc<dyn TokenCredential>)> {
+    let mut members: Vec<(Duration, Arc<dyn TokenCredential>)> = Vec::new();
     let client = env::var("AZURE_CLIENT_ID").ok();
     if let (Some(client), Ok(tenant), Ok(secret)) = (
         client.clone(),
@@ -85,21 +86,21 @@ fn members(options: &ClientOptions) -> Vec<Arc<dyn TokenCredential>> {
         };
         if let Ok(c) = ClientSecretCredential::new(&tenant, client, Secret::new(secret), Some(with))
         {
-            members.push(c);
+            members.push((LINK_WAIT, c));
         }
     }
     if let Ok(c) = WorkloadIdentityCredential::new(None) {
-        members.push(c);
+        members.push((LINK_WAIT, c));
     }
     let with = ManagedIdentityCredentialOptions {
         user_assigned_id: client.map(UserAssignedId::ClientId),
         client_options: options.clone(),
     };
     if let Ok(c) = ManagedIdentityCredential::new(Some(with)) {
-        members.push(c);
+        members.push((IDENTITY_WAIT, c));
     }
     if let Ok(c) = AzureCliCredential::new(None) {
-        members.push(c);
+        members.push((LINK_WAIT, c));
     }
     members
 }
@@ -117,15 +118,15 @@ impl TokenCredential for Chain {
             return chosen.get_token(scopes, None).await;
         }
         let mut said = Vec::new();
-        for member in &self.members {
-            match tokio::time::timeout(LINK_WAIT, member.get_token(scopes, None)).await {
+        for (wait, member) in &self.members {
+            match tokio::time::timeout(*wait, member.get_token(scopes, None)).await {
                 Ok(Ok(token)) => {
                     // Two callers may find one at the same time: the first stays, both are the same.
                     let _ = self.chosen.set(Arc::clone(member));
                     return Ok(token);
                 }
                 Ok(Err(e)) => said.push(e.to_string()),
-                Err(_) => said.push(format!("{member:?} did not answer within {LINK_WAIT:?}")),
+                Err(_) => said.push(format!("{member:?} did not answer within {wait:?}")),
             }
         }
         Err(Error::with_message(

@@ -157,6 +157,11 @@ impl ArmError {
         }
     }
 
+    /// An operation's own error, not one of asking for it.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.kind == Kind::Ended
+    }
+
     pub(crate) fn is_throttled(&self) -> bool {
         self.class() == FailureClass::Throttled
     }

@@ -1,5 +1,7 @@
 //! One launch: found by its name, else made by one PUT and followed to its end.
 
+use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpuloom_cloud::{
@@ -32,10 +34,26 @@ impl AzureCloud {
         request: &LaunchRequest,
     ) -> Result<Instance, LaunchError> {
         let asked = self.check_request(request)?;
-        match self.machine(&asked.name).await.map_err(unsent)? {
-            Some(machine) => self.adopt(&asked, machine).await,
-            None => self.create(&asked).await,
-        }
+        let found = self.machine(&asked.name).await;
+        let launched = match found {
+            Ok(Some(machine)) => self.adopt(&asked, machine).await,
+            Ok(None) => self.create(&asked).await,
+            // Whatever keeps us from looking, an earlier PUT may have been carried out.
+            Err(e) if self.unsure().contains(&asked.name) => {
+                Err(LaunchError::new(FailureClass::Transient, e.message))
+            }
+            Err(e) => Err(unsent(e)),
+        };
+        match &launched {
+            Err(e) if e.class == FailureClass::Transient => self.unsure().insert(asked.name),
+            _ => self.unsure().remove(&asked.name),
+        };
+        launched
+    }
+
+    /// Machines of which it is unknown whether they exist.
+    fn unsure(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_request<'a>(&self, request: &'a LaunchRequest) -> Result<Asked<'a>, LaunchError> {
@@ -67,7 +85,7 @@ impl AzureCloud {
         let zone = body::zone(asked.offering);
         let set = names::scale_set(asked.request, zone.is_some());
         // Nobody takes the set away as long as this is held.
-        let _held = self.sets.hold().await;
+        let held = self.sets.hold().await;
         let scale_set = match &set {
             Some(set) => Some(self.ensure_set(set, asked, zone).await?),
             None => None,
@@ -83,7 +101,9 @@ impl AzureCloud {
         })?;
         self.sets.joins(set.as_deref(), &asked.name);
         let call = Call::put(self.arm.in_group(MACHINES, &asked.name), COMPUTE, &body).only_new();
-        let answer = match self.arm.send(&call).await {
+        let sent = self.arm.send(&call).await;
+        drop(held);
+        let answer = match sent {
             Ok(answer) => answer,
             Err(e) if e.is_there_already() => return self.adopt_now(asked).await,
             Err(e) if e.is_gone() => {
@@ -95,7 +115,8 @@ impl AzureCloud {
         };
         match self.arm.finish(answer, asked.until).await {
             Ok(()) => self.adopt_now(asked).await,
-            Err(e) => Err(self.failed(asked, &e).await),
+            Err(e) if e.is_ended() => Err(self.failed(asked, &e).await),
+            Err(e) => Err(unknown(asked, &e)),
         }
     }
 
@@ -122,7 +143,7 @@ impl AzureCloud {
 
     /// The machine that exists by now, whoever made it.
     async fn adopt_now(&self, asked: &Asked<'_>) -> Result<Instance, LaunchError> {
-        match self.machine(&asked.name).await.map_err(unsent)? {
+        match self.machine(&asked.name).await.map_err(unseen)? {
             Some(machine) => self.adopt(asked, machine).await,
             None => Err(LaunchError::new(
                 FailureClass::Transient,
@@ -163,7 +184,7 @@ impl AzureCloud {
             }
             if !machine.is("Creating") {
                 self.ended.forget(&asked.name);
-                let instance = self.instance(&machine).await.map_err(unsent)?;
+                let instance = self.instance(&machine).await.map_err(unseen)?;
                 let message = format!("{} lost its tags", asked.name);
                 return instance.ok_or_else(|| LaunchError::new(FailureClass::Invalid, message));
             }
@@ -174,7 +195,7 @@ impl AzureCloud {
                 )));
             }
             tokio::time::sleep(self.arm.pause(LOOK)).await;
-            machine = match self.machine(&asked.name).await.map_err(unsent)? {
+            machine = match self.machine(&asked.name).await.map_err(unseen)? {
                 Some(machine) => machine,
                 None => return Err(transient(format!("{} is gone again", asked.name))),
             };
@@ -197,9 +218,6 @@ impl AzureCloud {
 
     /// An operation that ended badly leaves a machine that costs: it goes before its failure is told.
     async fn failed(&self, asked: &Asked<'_>, error: &ArmError) -> LaunchError {
-        if error.is_on_the_way() {
-            return unknown(asked, error);
-        }
         match self.end(&asked.name).await {
             Ok(()) => said(asked, error.class(), error.to_string(), error),
             Err(left) => {
@@ -234,7 +252,12 @@ fn said(asked: &Asked<'_>, class: FailureClass, message: String, error: &ArmErro
     }
 }
 
-/// A look before or after the launch that failed: what it is about is unknown unless a person must act.
+/// A look before the launch that failed: nothing was sent.
 fn unsent(error: CloudError) -> LaunchError {
     LaunchError::new(error.class, error.message)
+}
+
+/// A look after it that failed: whatever kept us from seeing, it may exist.
+fn unseen(error: CloudError) -> LaunchError {
+    LaunchError::new(FailureClass::Transient, error.message)
 }

@@ -18,6 +18,8 @@ use crate::types::{Disk, NetworkInterface, PublicAddress, VirtualMachine};
 pub(crate) const NICS: &str = "Microsoft.Network/networkInterfaces";
 /// The provider of public addresses, as ids name it.
 pub(crate) const PUBLIC_ADDRESSES: &str = "Microsoft.Network/publicIPAddresses";
+/// Under which Azure's own id of a machine is told.
+const VM_ID: &str = "gpuloom:vm-id";
 /// How long a listing may still show what has ended.
 const LISTING_LAG: Duration = Duration::from_secs(10 * 60);
 
@@ -266,7 +268,12 @@ fn state(machine: &VirtualMachine, power: Option<&str>) -> InstanceState {
 
 /// `None` when its tags are not those of an instance.
 fn instance_of(machine: &VirtualMachine, state: InstanceState) -> Option<Instance> {
-    let tags = names::from_azure(&machine.tags);
+    let mut tags = names::from_azure(&machine.tags);
+    // Azure's word, never a tag's: its proof of identity names this id.
+    tags.0.remove(VM_ID);
+    if let Some(id) = &machine.properties.vm_id {
+        tags.0.insert(VM_ID.to_owned(), id.clone());
+    }
     let launched_at = machine.properties.time_created.as_deref().and_then(millis);
     Some(Instance {
         id: InstanceId::new(machine.name.clone()).ok()?,

@@ -24,6 +24,7 @@ pub(crate) struct VirtualMachine {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct VmProperties {
     pub(crate) provisioning_state: String,
+    pub(crate) vm_id: Option<String>,
     pub(crate) time_created: Option<String>,
     pub(crate) virtual_machine_scale_set: Option<SubResource>,
     pub(crate) network_profile: NetworkProfile,
