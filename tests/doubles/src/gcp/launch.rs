@@ -99,22 +99,10 @@ pub(super) fn bulk(
             "Invalid value for field 'resource': no machine type or no zone is allowed",
         );
     }
-    // Combinations that a zone does not sell are left out; at least one has to be left.
-    let mut refused = None;
-    let mut candidates: Vec<(&str, &str)> = Vec::new();
-    for machine_type in &types {
-        for zone in &zones {
-            let mut of_type = properties.clone();
-            of_type["machineType"] = json!(machine_type);
-            match fits(state, zone, &of_type) {
-                Ok(()) => candidates.push((zone, machine_type)),
-                Err(why) => refused = Some(why),
-            }
-        }
-    }
-    if let (true, Some(refused)) = (candidates.is_empty(), refused) {
-        return refused;
-    }
+    let candidates = match candidates(state, &types, &zones, properties) {
+        Ok(candidates) => candidates,
+        Err(refused) => return refused,
+    };
     if let Some((zone, _)) = state.place(name) {
         let path = format!("projects/{PROJECT}/zones/{zone}/instances/{name}");
         return wire::error(
@@ -153,6 +141,31 @@ pub(super) fn bulk(
     let operation = state.begin(&location, "bulkInsert", "instances", Then::Nothing);
     state.fails(&operation, errors);
     told(state, &operation, tried)
+}
+
+/// Zones and types, best first. Combinations that a zone does not sell are left out; at least one has to be left.
+fn candidates<'a>(
+    state: &State,
+    types: &'a [String],
+    zones: &[&'a str],
+    properties: &Value,
+) -> Result<Vec<(&'a str, &'a str)>, Response> {
+    let mut refused = None;
+    let mut fit = Vec::new();
+    for machine_type in types {
+        let mut of_type = properties.clone();
+        of_type["machineType"] = json!(machine_type);
+        for zone in zones {
+            match fits(state, zone, &of_type) {
+                Ok(()) => fit.push((*zone, machine_type.as_str())),
+                Err(why) => refused = Some(why),
+            }
+        }
+    }
+    match (fit.is_empty(), refused) {
+        (true, Some(refused)) => Err(refused),
+        _ => Ok(fit),
+    }
 }
 
 fn told(state: &mut State, operation: &str, tried: Value) -> Response {

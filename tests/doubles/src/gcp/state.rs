@@ -6,7 +6,7 @@ use super::{Options, PROJECT};
 use crate::clock::Clock;
 use crate::faults::glob;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -279,5 +279,5 @@ impl Held {
 
 /// The fingerprint of a value, as Google's: a change needs the last one.
 pub(super) fn fingerprint(value: &Value) -> String {
-    STANDARD.encode(&Sha256::digest(value.to_string())[..8])
+    URL_SAFE.encode(&Sha256::digest(value.to_string())[..8])
 }
