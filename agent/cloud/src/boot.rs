@@ -152,3 +152,157 @@ mv -f "$root/etc/gpuloom/agent.toml.new" "$root/etc/gpuloom/agent.toml"
 systemctl daemon-reload
 systemctl enable --now gpuloom-agent
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    fn boot(agent: AgentSource, data_disk: bool) -> Boot {
+        Boot {
+            role: Role::Node,
+            config: "data_dir = \"/var/lib/gpuloom\"\npool = \"$HOME `id` 'x'\"\n".to_owned(),
+            agent,
+            data_disk,
+        }
+    }
+
+    /// A machine in `dir`: commands that note how they were called, `stubs` beside them.
+    fn run(dir: &Path, script: &str, stubs: &[(&str, &str)]) -> Output {
+        let bin = dir.join("bin");
+        std::fs::create_dir_all(&bin).expect("a folder");
+        let note = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >> \"$MARK\"\n";
+        for name in ["systemctl", "mount", "mkfs.ext4"] {
+            put(&bin.join(name), note);
+        }
+        for (name, text) in stubs {
+            put(&bin.join(name), &format!("{note}{text}\n"));
+        }
+        let path = format!("{}:/usr/bin:/bin", bin.display());
+        let mut sh = Command::new("sh")
+            .arg("-s")
+            .env_clear()
+            .env("PATH", path)
+            .env("MARK", dir.join("mark"))
+            .env("GPULOOM_ROOT", dir.join("root"))
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut stdin = sh.stdin.take().expect("piped");
+        stdin.write_all(script.as_bytes()).expect("written");
+        drop(stdin);
+        sh.wait_with_output().expect("it ends")
+    }
+
+    fn put(path: &Path, text: &str) {
+        std::fs::write(path, text).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+
+    fn said(dir: &Path) -> String {
+        std::fs::read_to_string(dir.join("mark")).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_baked_image_gets_its_configuration_as_it_is_and_starts() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let boot = boot(AgentSource::Image, false);
+        let script = boot.script().expect("fits");
+        for _ in 0..2 {
+            let out = run(dir.path(), &script, &[]);
+            assert!(out.status.success(), "{out:?}");
+        }
+        let config = dir.path().join("root/etc/gpuloom/agent.toml");
+        let text = std::fs::read_to_string(&config).expect("there");
+        assert_eq!(text, boot.config, "nothing in it is expanded");
+        let mode = config.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(said(dir.path()).contains("systemctl enable --now gpuloom-agent"));
+    }
+
+    #[test]
+    fn a_package_is_installed_only_when_its_checksum_is_right() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("package/scripts");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        put(&folder.join("gpuloom"), "#!/bin/sh\n");
+        put(
+            &folder.join("install"),
+            "#!/bin/sh\necho \"install $*\" >> \"$MARK\"\n",
+        );
+        let archive = dir.path().join("gpuloom.tar");
+        let packed = Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(dir.path().join("package"))
+            .arg("scripts")
+            .status();
+        assert!(packed.expect("tar runs").success());
+        let sum = Command::new("sha256sum").arg(&archive).output();
+        let sum = String::from_utf8(sum.expect("it runs").stdout).expect("text");
+        let good = sum[..64].to_owned();
+        for (sha256, installs) in [("0".repeat(64), false), (good, true)] {
+            let url = "https://example.test/gpuloom.tar".to_owned();
+            let curl = format!(
+                "for last; do :; done; while [ \"$1\" != -o ]; do shift; done; cp '{}' \"$2\"",
+                archive.display()
+            );
+            let script = boot(AgentSource::Package { url, sha256 }, false)
+                .script()
+                .expect("fits");
+            let out = run(dir.path(), &script, &[("curl", &curl)]);
+            assert_eq!(out.status.success(), installs, "{out:?}");
+            let root = dir.path().join("root");
+            let installed =
+                said(dir.path()).contains(&format!("install --root {}", root.display()));
+            assert_eq!(installed, installs);
+            assert_eq!(root.join("etc/gpuloom/agent.toml").exists(), installs);
+        }
+    }
+
+    #[test]
+    fn a_data_disk_is_formatted_only_when_it_is_known_to_be_empty() {
+        for (blkid, formats, mounts) in [(2, true, true), (0, false, true), (4, false, false)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let disk = dir.path().join("root/dev/disk/by-id/google-gpuloom-data");
+            std::fs::create_dir_all(disk.parent().expect("a parent")).expect("a folder");
+            std::fs::write(&disk, "").expect("a disk");
+            let script = boot(AgentSource::Image, true).script().expect("fits");
+            let out = run(
+                dir.path(),
+                &script,
+                &[
+                    ("blkid", &format!("exit {blkid}")),
+                    ("mountpoint", "exit 1"),
+                ],
+            );
+            assert_eq!(out.status.success(), mounts, "{out:?}");
+            let said = said(dir.path());
+            assert_eq!(said.contains("mkfs.ext4 -q"), formats, "{said}");
+            assert_eq!(said.contains("mount /"), mounts, "{said}");
+            assert_eq!(said.contains("systemctl enable"), mounts, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_no_cloud_would_take_is_refused_before_it_is_sent() {
+        let mut long = boot(AgentSource::Image, false);
+        let rest = MAX_BOOT_BYTES - long.script().expect("fits").len();
+        long.config.push_str(&"#".repeat(rest - 1));
+        long.config.push('\n');
+        assert_eq!(long.script().map(|s| s.len()), Ok(MAX_BOOT_BYTES));
+        long.config.push('\n');
+        let bytes = MAX_BOOT_BYTES + 1;
+        let role = Role::Node;
+        assert_eq!(long.script(), Err(BootError::TooLong { role, bytes }));
+        let mut ends = boot(AgentSource::Image, false);
+        ends.config.push_str("GPULOOM_CONFIG_END\nreboot\n");
+        assert_eq!(ends.script(), Err(BootError::Ends { role }));
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gpuloom_fleet::InstanceId;
 
@@ -34,6 +35,9 @@ where
     says_when_there_is_no_room(&make().await).await;
     start_leaves_the_running_alone(&make().await).await;
     launches_at_once_under_one_token_make_one(&make().await).await;
+    says_what_it_offers_and_what_an_instance_is(&make().await).await;
+    keeps_what_is_written_on_an_instance(&make().await).await;
+    ends_everything_of_a_fleet_and_nothing_else(&make().await).await;
 }
 
 async fn launch(s: &Setup, token: &str) -> Instance {
@@ -217,4 +221,71 @@ async fn futures_join3<A, B, C>(
         }
     })
     .await
+}
+
+/// What is asked for is offered, and an instance says what it was launched as.
+async fn says_what_it_offers_and_what_an_instance_is(s: &Setup) {
+    let request = with_token(&s.request, "t-1");
+    let offered = s.cloud.offerings(&request.place, request.gpu.as_ref());
+    let offered = offered.await.expect("offerings");
+    let first = request.offering().expect("a request asks for something");
+    assert!(
+        request.gpu.is_none() || offered.iter().any(|o| o.offering == *first),
+        "{first} is asked for and not among {offered:?}"
+    );
+    let launched = s.cloud.launch(&request).await.expect("launch").instance;
+    assert!(request.offerings.contains(&launched.offering));
+    assert_eq!(
+        (&launched.pool, launched.role),
+        (&request.pool, request.role)
+    );
+    let listed = s.cloud.list(&request.tags()).await.expect("list");
+    assert_eq!(listed.len(), 1, "an instance is found by all of its tags");
+    let found = &listed[0];
+    assert_eq!((&found.pool, found.role), (&request.pool, request.role));
+    assert_eq!(found.offering, launched.offering);
+    sweep(s).await;
+}
+
+/// Attributes are the instance's own and change nothing by which it is found.
+async fn keeps_what_is_written_on_an_instance(s: &Setup) {
+    let a = launch(s, "t-1").await;
+    let b = launch(s, "t-2").await;
+    let pin = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    for (key, value) in [
+        ("ca-pin", "sha256:old"),
+        ("ca-pin", &pin),
+        ("fleet-id", "00ff"),
+    ] {
+        let written = s.cloud.write_attribute(&a.id, key, value).await;
+        written.expect("written");
+    }
+    let read = async |id, key| s.cloud.read_attribute(id, key).await.expect("read");
+    assert_eq!(
+        read(&a.id, "ca-pin").await,
+        Some(pin),
+        "the last one stands"
+    );
+    assert_eq!(read(&a.id, "fleet-id").await.as_deref(), Some("00ff"));
+    assert_eq!(read(&b.id, "fleet-id").await, None);
+    let tags = with_token(&s.request, "t-1").tags();
+    assert_eq!(ids(s, &tags).await, [a.id], "its tags are as they were");
+    let never = InstanceId::new("never-was-there").expect("id");
+    let refused = s.cloud.write_attribute(&never, "ca-pin", "x").await;
+    let refused = refused.expect_err("there is no such instance");
+    assert_eq!(refused.class, FailureClass::Invalid, "{refused}");
+    sweep(s).await;
+}
+
+async fn ends_everything_of_a_fleet_and_nothing_else(s: &Setup) {
+    launch(s, "t-1").await;
+    launch(s, "t-2").await;
+    let foreign = s.cloud.launch(&with_token(&s.foreign, "t-3")).await;
+    let foreign = foreign.expect("launch").instance;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let tags = Tags::of_fleet(&s.request.fleet);
+    let ended = s.cloud.terminate_all(&tags, deadline).await;
+    ended.expect("all of them end");
+    assert_eq!(ids(s, &Tags::default()).await, [foreign.id]);
+    sweep(s).await;
 }

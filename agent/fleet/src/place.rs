@@ -191,6 +191,22 @@ impl PoolPlace {
         }
     }
 
+    /// What holds its instances: kind, account, resource group and region; what of these it has not is empty. A pool
+    /// whose home changes would leave its nodes behind.
+    pub fn home(&self) -> [&str; 4] {
+        let group = match self {
+            Self::Azure(p) => p.resource_group.as_str(),
+            _ => "",
+        };
+        let account = self.account().unwrap_or_default();
+        [
+            self.kind(),
+            account,
+            group,
+            self.region().unwrap_or_default(),
+        ]
+    }
+
     /// The private endpoint, if one is stated.
     pub fn endpoint(&self) -> Option<&str> {
         match self {
@@ -283,7 +299,9 @@ impl GcpPlace {
         );
         region("gcp.region", &self.region, "us-central1", p);
         choices("gcp.zones", &self.zones, p);
-        for (i, zone) in self.zones.iter().enumerate() {
+        // In no region there are no zones: one problem is enough.
+        let sound = p.0.iter().all(|p| p.field != "gcp.region");
+        for (i, zone) in self.zones.iter().enumerate().filter(|_| sound) {
             let inside = zone
                 .strip_prefix(self.region.as_str())
                 .is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'));

@@ -346,23 +346,27 @@ fn a_plan_never_exceeds_the_pools_max_nor_its_own_limit() {
     assert_eq!(plan.shortfall.map(|s| s.missing), Some(100 - 64));
 }
 
-#[test]
-fn the_fake_keeps_the_contract() {
-    block_on(contract::run(|| async {
+#[tokio::test]
+async fn the_fake_keeps_the_contract() {
+    contract::run(|| async {
         let cloud = FakeCloud::new();
         cloud.set(Faults {
             capacity: BTreeMap::from([(offering(), 3)]),
             ..Faults::default()
         });
         let r = record(1, LaunchState::Sent);
-        let request = MemoryBook::request_for(&r.token, &r, fleet());
+        let request = crate::LaunchRequest {
+            gpu: Some(spec(1).gpu),
+            ..MemoryBook::request_for(&r.token, &r, fleet())
+        };
         let foreign = MemoryBook::request_for(&r.token, &r, FleetName::new("other").expect("name"));
         contract::Setup {
             cloud: Arc::new(cloud),
             request,
             foreign,
         }
-    }));
+    })
+    .await;
 }
 
 /// One turn of a lead: list, decide, do.

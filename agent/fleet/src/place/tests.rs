@@ -188,3 +188,76 @@ fn a_place_reads_back_from_the_store() {
         assert_eq!(back, place);
     }
 }
+
+#[test]
+fn a_place_is_at_home_in_its_account_and_region_whatever_the_road_there() {
+    let place = |change: fn(&mut AzurePlace)| {
+        let mut place = azure();
+        change(&mut place);
+        PoolPlace::Azure(Box::new(place))
+    };
+    let here = place(|_| {});
+    assert_eq!(here.home()[2..], ["gpus", "eastus"]);
+    let same = [
+        place(|p| p.endpoint = Some("http://x".into())),
+        place(|p| p.vm_sizes.clear()),
+    ];
+    assert!(same.iter().all(|p| p.home() == here.home()));
+    let other = [
+        place(|p| p.resource_group = "x".into()),
+        place(|p| p.location = "westus".into()),
+        PoolPlace::Local,
+    ];
+    assert!(other.iter().all(|p| p.home() != here.home()));
+}
+
+#[test]
+fn what_a_node_is_made_of_says_its_revision_and_the_road_and_the_size_do_not() {
+    let pool = |place: PoolPlace, max: u32| crate::PoolSpec {
+        name: crate::PoolName::new("t4").expect("a name"),
+        gpu: crate::GpuShape {
+            model: crate::GpuModel::new("T4").expect("a model"),
+            per_node: 1,
+        },
+        place,
+        min: 0,
+        max,
+        initial_size: None,
+        capacity: crate::Capacity {
+            on_shortfall: crate::OnShortfall::Fail,
+            max_wait: crate::Seconds(60),
+            spot_ratio_milli: 500,
+            on_demand_base: 1,
+        },
+        on_destroy: crate::OnDestroy::Drain,
+        labels: BTreeMap::new(),
+        update: crate::RollingUpdate::default(),
+    };
+    let of = |place: AwsPlace, max| pool(PoolPlace::Aws(Box::new(place)), max).revision();
+    let first = of(aws(), 3);
+    assert_eq!(first.len(), 12);
+    let endpoint = AwsPlace {
+        endpoint: Some("http://127.0.0.1:1".into()),
+        ..aws()
+    };
+    assert_eq!(of(endpoint, 9), first);
+    let image = AwsPlace {
+        image: "ami-2".into(),
+        ..aws()
+    };
+    assert_ne!(of(image, 3), first);
+    let mut bad = pool(PoolPlace::Local, 3);
+    bad.update.max_unavailable = 0;
+    bad.capacity.spot_ratio_milli = 1001;
+    let problems = bad.check().expect_err("bad").0;
+    let fields: Vec<_> = problems.into_iter().map(|p| p.field).collect();
+    assert_eq!(
+        fields,
+        [
+            "capacity.spot_ratio",
+            "capacity.spot_ratio",
+            "update.max_unavailable"
+        ]
+    );
+    assert_eq!(bad.capacity.spot_of(5), 4, "the base comes first");
+}
