@@ -8,6 +8,9 @@ use aws_sdk_ec2::types::InstanceType;
 use crate::client::AwsCloud;
 use crate::failure::Failure;
 
+/// The type a dry run names when the place states none.
+const ANY: &str = "g4dn.xlarge";
+
 /// Something of a place that will keep its launches from succeeding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceWarning {
@@ -115,13 +118,13 @@ impl AwsCloud {
         place: &AwsPlace,
         warnings: &mut Vec<PlaceWarning>,
     ) -> Result<(), Failure> {
-        let kind = place.instance_types.first();
+        let kind = place.instance_types.first().map_or(ANY, String::as_str);
         let call = self
-            .launcher
+            .ec2
             .run_instances()
             .dry_run(true)
             .image_id(&place.image)
-            .set_instance_type(kind.map(|kind| InstanceType::from(kind.as_str())))
+            .instance_type(InstanceType::from(kind))
             .set_subnet_id(place.subnets.first().cloned())
             .min_count(1)
             .max_count(1);
@@ -133,6 +136,8 @@ impl AwsCloud {
             _ if failure.code == "DryRunOperation" => {}
             FailureClass::Transient | FailureClass::Throttled => return Err(failure),
             FailureClass::Auth => warnings.push(PlaceWarning::new("aws", failure.message)),
+            // Of a type that was not stated this says nothing.
+            _ if place.instance_types.is_empty() => {}
             _ => warnings.push(PlaceWarning::new("aws.instance_types", failure.message)),
         }
         Ok(())

@@ -1,15 +1,15 @@
-//! The driver's two clients: one that may retry, and one for launches that never does.
+//! The driver's client, which retries everything but launches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{Builder, Credentials};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use gpuloom_cloud::{CloudError, FailureClass};
+use gpuloom_cloud::{CloudError, FailureClass, Token};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -18,14 +18,15 @@ const CALL: Duration = Duration::from_secs(30);
 /// So often is a call sent that may be sent again, the first time included.
 const ATTEMPTS: u32 = 3;
 
+/// Most tokens that are remembered as unknown.
+const MAX_UNSURE: usize = 10_000;
+
 /// One region of EC2.
 #[derive(Debug)]
 pub struct AwsCloud {
     pub(crate) region: String,
-    /// Reads, and writes that may be repeated.
+    /// Retries; a launch says [`once`].
     pub(crate) ec2: Client,
-    /// Launches: one attempt.
-    pub(crate) launcher: Client,
     known: Mutex<Known>,
 }
 
@@ -47,6 +48,8 @@ struct Known {
     roots: BTreeMap<String, String>,
     /// Zone by subnet.
     zones: BTreeMap<String, String>,
+    /// Tokens of which it is unknown whether they launched.
+    unsure: BTreeSet<Token>,
 }
 
 // === impl AwsCloud ===
@@ -88,11 +91,12 @@ impl AwsCloud {
             config = config.credentials_provider(credentials);
         }
         let config = config.load().await;
-        let client = |retry: RetryConfig| client(&config, options.endpoint.as_deref(), retry);
+        let retry = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        let mut config = Builder::from(&config).retry_config(retry);
+        config.set_endpoint_url(options.endpoint);
         Ok(Self {
-            region: options.region.clone(),
-            ec2: client(RetryConfig::standard().with_max_attempts(ATTEMPTS)),
-            launcher: client(RetryConfig::disabled()),
+            region: options.region,
+            ec2: Client::from_conf(config.build()),
             known: Mutex::default(),
         })
     }
@@ -130,13 +134,29 @@ impl AwsCloud {
         self.known().zones.extend(zones.iter().cloned());
     }
 
+    /// Whether an earlier request under this token may have been carried out unseen.
+    pub(crate) fn is_unsure(&self, token: &Token) -> bool {
+        self.known().unsure.contains(token)
+    }
+
+    pub(crate) fn note_unsure(&self, token: &Token, unsure: bool) {
+        let mut known = self.known();
+        if !unsure {
+            known.unsure.remove(token);
+            return;
+        }
+        if known.unsure.len() >= MAX_UNSURE {
+            known.unsure.pop_first();
+        }
+        known.unsure.insert(token.clone());
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn client(config: &SdkConfig, endpoint: Option<&str>, retry: RetryConfig) -> Client {
-    let mut builder = Builder::from(config).retry_config(retry);
-    builder.set_endpoint_url(endpoint.map(str::to_owned));
-    Client::from_conf(builder.build())
+/// The configuration of a call that is sent once and never again by itself.
+pub(crate) fn once() -> Builder {
+    Builder::new().retry_config(RetryConfig::disabled())
 }

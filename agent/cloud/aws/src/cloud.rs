@@ -10,7 +10,7 @@ use gpuloom_cloud::{
 };
 use gpuloom_fleet::{GpuShape, InstanceId, PoolPlace};
 
-use crate::client::AwsCloud;
+use crate::client::{AwsCloud, once};
 use crate::failure::Failure;
 use crate::launch::aws_place;
 use crate::listing::Listed;
@@ -50,8 +50,8 @@ impl Cloud for AwsCloud {
         if found.instance.state != InstanceState::Stopped {
             return Ok(found.instance);
         }
-        let call = self.launcher.start_instances().instance_ids(id.as_str());
-        let started = call.send().await;
+        let call = self.ec2.start_instances().instance_ids(id.as_str());
+        let started = call.customize().config_override(once()).send().await;
         started.map_err(|e| Failure::new(&format!("start instance {id}"), &e))?;
         Ok(Instance {
             state: InstanceState::Launching,
@@ -97,6 +97,11 @@ impl Cloud for AwsCloud {
             let message = format!(
                 "attribute {key} of {id} has {length} characters and a tag takes {MAX_VALUE}: shorten it"
             );
+            return Err(CloudError::new(FailureClass::Invalid, message));
+        }
+        if !id.as_str().starts_with("i-") {
+            let message =
+                format!("there is no instance {id} to write {key} on: EC2's begin with i-");
             return Err(CloudError::new(FailureClass::Invalid, message));
         }
         let tag = Tag::builder().key(attribute(key)).value(value).build();
@@ -147,7 +152,7 @@ impl AwsCloud {
 
     /// With the last instance of a fleet its launch templates go: a sweep has nothing to find. What fails here is
     /// left to [`Cloud::terminate_all`].
-    async fn tidy_after(&self, tags: &Tags) {
+    pub(crate) async fn tidy_after(&self, tags: &Tags) {
         let mut fleet = tags.clone();
         let kept = [Tags::FLEET, Tags::FLEET_ID];
         fleet.0.retain(|key, _| kept.contains(&key.as_str()));

@@ -11,7 +11,7 @@ use aws_sdk_ec2::types::{
 use gpuloom_cloud::{FailureClass, LaunchError, LaunchRequest, Offering, OfferingFailure, Tags};
 use gpuloom_fleet::Market;
 
-use crate::client::AwsCloud;
+use crate::client::{AwsCloud, once};
 use crate::failure::{Failure, class_in_answer};
 use crate::listing::ec2_tags;
 
@@ -36,7 +36,7 @@ impl AwsCloud {
             .set_overrides(Some(overrides(offerings, market)))
             .build();
         let mut call = self
-            .launcher
+            .ec2
             .create_fleet()
             .client_token(request.token.as_str())
             .r#type(FleetType::Instant)
@@ -60,7 +60,8 @@ impl AwsCloud {
             ),
         };
         let tried = format!("launch in {} under token {}", self.region, request.token);
-        call.send().await.map_err(|e| Failure::new(&tried, &e))
+        let sent = call.customize().config_override(once()).send().await;
+        sent.map_err(|e| Failure::new(&tried, &e))
     }
 }
 

@@ -117,11 +117,12 @@ pub(crate) fn class_of(code: &str, status: Option<u16>) -> FailureClass {
         | "EC2ThrottledException"
         | "TooManyRequestsException"
         | "SlowDown" => FailureClass::Throttled,
-        "MaxSpotInstanceCountExceeded" | "MaxFleetCountExceeded" => FailureClass::Quota,
         "Unsupported"
         | "UnsupportedOperation"
         | "UnsupportedInstanceAttribute"
-        | "InvalidInstanceType" => FailureClass::Unsupported,
+        | "InvalidInstanceType"
+        // A fleet's word for a type that a zone does not have.
+        | "InvalidFleetConfiguration" => FailureClass::Unsupported,
         "UnauthorizedOperation"
         | "AuthFailure"
         | "AccessDenied"
@@ -146,6 +147,10 @@ pub(crate) fn class_of(code: &str, status: Option<u16>) -> FailureClass {
         | "RequestTimeout"
         | "RequestTimeoutException" => FailureClass::Transient,
         _ if code.ends_with("LimitExceeded") => FailureClass::Quota,
+        _ if code.starts_with("Max") && code.ends_with("Exceeded") => FailureClass::Quota,
+        _ if code.starts_with("AuthFailure.") || code.starts_with("UnauthorizedOperation.") => {
+            FailureClass::Auth
+        }
         _ => match status {
             // A server that fails may have done it.
             Some(500..) | None => FailureClass::Transient,
@@ -198,6 +203,13 @@ mod tests {
             ("Unsupported", 400, C::Unsupported),
             ("RequestLimitExceeded", 503, C::Throttled),
             ("UnauthorizedOperation", 403, C::Auth),
+            ("MaxFleetCountExceeded", 400, C::Quota),
+            ("InvalidFleetConfiguration", 400, C::Unsupported),
+            (
+                "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+                400,
+                C::Auth,
+            ),
             ("AuthFailure", 401, C::Auth),
             ("InvalidParameterValue", 400, C::Invalid),
             ("InvalidAMIID.NotFound", 400, C::Invalid),

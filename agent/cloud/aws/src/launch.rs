@@ -20,6 +20,8 @@ const MAX_TAGS: usize = 50;
 /// Most bytes of a tag's key that instance metadata may show, and of its value.
 const MAX_TAG_KEY: usize = 127;
 const MAX_TAG_VALUE: usize = 256;
+/// How often a launch is tried whose template somebody else deletes each time.
+const TEMPLATE_TRIES: u32 = 3;
 /// How often and in which distance an instance is looked for that another request under its token may have made.
 const LOOKS: u32 = 5;
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,6 +34,21 @@ impl AwsCloud {
         &self,
         request: &LaunchRequest,
     ) -> Result<Launched, LaunchError> {
+        let mut launched = self.try_launch(request).await;
+        if let Err(e) = &mut launched
+            && matches!(e.class, FailureClass::Throttled | FailureClass::Auth)
+            && e.failed.is_empty()
+            && self.is_unsure(&request.token)
+        {
+            // This call did nothing; whether the one before it did is as unknown as it was.
+            e.class = FailureClass::Transient;
+        }
+        let unsure = matches!(&launched, Err(e) if e.class == FailureClass::Transient);
+        self.note_unsure(&request.token, unsure);
+        launched
+    }
+
+    async fn try_launch(&self, request: &LaunchRequest) -> Result<Launched, LaunchError> {
         let place = aws_place(&request.place)?;
         let tags = self.checked(request, place)?;
         if let Some(found) = self.of_token(request).await? {
@@ -45,7 +62,14 @@ impl AwsCloud {
             Some(disk) => self.in_zone(&request.offerings, disk).await?,
             None => request.offerings.clone(),
         };
-        let (id, offering, failed) = match self.send(request, place, &offerings, &tags).await? {
+        let sent = self.send(request, place, &offerings, &tags).await;
+        if let Err(refused) = &sent
+            && refused.class != FailureClass::Transient
+        {
+            // Nothing of this exists: neither should its template, when nothing else of the fleet does.
+            self.tidy_after(&tags).await;
+        }
+        let (id, offering, failed) = match sent? {
             Sent::Launched(id, offering, failed) => (id, offering, failed),
             Sent::Found(found) => return self.with_disk(request, *found).await,
         };
@@ -54,12 +78,13 @@ impl AwsCloud {
         })?;
         let instance = instance(request, id, offering, tags);
         if request.data_disk.is_some() {
-            self.attach_data_disk(request, &instance.id).await?;
+            let attached = self.attach_data_disk(request, &instance.id).await;
+            attached.map_err(unfinished)?;
         }
         Ok(Launched { instance, failed })
     }
 
-    /// Sends the request; a template that somebody deleted meanwhile is made again, once.
+    /// Sends the request; a template that somebody deleted meanwhile is made again.
     async fn send(
         &self,
         request: &LaunchRequest,
@@ -69,10 +94,11 @@ impl AwsCloud {
     ) -> Result<Sent, LaunchError> {
         let mut template = self.template(request, place).await?;
         let mut answer = self.create_fleet(request, &template, offerings, tags).await;
-        if let Err(failure) = &answer
-            && failure.code.starts_with("InvalidLaunchTemplate")
-            && failure.is_not_found()
-        {
+        for _ in 1..TEMPLATE_TRIES {
+            match &answer {
+                Err(failure) if is_template_gone(failure) => {}
+                _ => break,
+            }
             self.forget_template(&template);
             template = self.template(request, place).await?;
             answer = self.create_fleet(request, &template, offerings, tags).await;
@@ -125,7 +151,8 @@ impl AwsCloud {
         found: Listed,
     ) -> Result<Launched, LaunchError> {
         if request.data_disk.is_some() && !found.ended {
-            self.attach_data_disk(request, &found.instance.id).await?;
+            let attached = self.attach_data_disk(request, &found.instance.id).await;
+            attached.map_err(unfinished)?;
         }
         Ok(found.instance.into())
     }
@@ -184,6 +211,19 @@ pub(crate) fn aws_place(place: &PoolPlace) -> Result<&AwsPlace, Failure> {
             other.kind()
         ))),
     }
+}
+
+/// The instance exists, whatever its disk met: the same token comes back to it.
+fn unfinished(error: LaunchError) -> LaunchError {
+    LaunchError {
+        class: FailureClass::Transient,
+        ..error
+    }
+}
+
+/// The launch was refused because its template is not there.
+fn is_template_gone(failure: &Failure) -> bool {
+    failure.code.starts_with("InvalidLaunchTemplate") && failure.is_not_found()
 }
 
 /// Whether instance metadata may show a tag of this key; one that it may not show fails the launch.

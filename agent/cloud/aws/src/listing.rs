@@ -11,6 +11,9 @@ use crate::failure::Failure;
 /// Most instances of one page (EC2's limit).
 const PAGE: i32 = 1_000;
 
+/// Under which the account is told.
+const ACCOUNT: &str = "gpuloom:account";
+
 /// The states in which an instance exists and costs.
 const LIVING: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 
@@ -72,7 +75,8 @@ impl AwsCloud {
 
     /// `None` for an instance without our token: a person's, whatever its other tags say.
     fn listed_as(&self, found: &Ec2Instance) -> Option<Listed> {
-        let tags = tags_of(found.tags());
+        let mut tags = tags_of(found.tags());
+        tell_account(&mut tags, found);
         let token = Token::new(tags.get(Tags::TOKEN)?).ok()?;
         let (state, ended) = state_of(found.state());
         let market = match found.instance_lifecycle() {
@@ -107,6 +111,15 @@ impl AwsCloud {
 }
 
 // === functions ===
+
+/// Tells the account of an instance, by which its proof of identity is judged: EC2's word, never a tag's.
+fn tell_account(tags: &mut Tags, found: &Ec2Instance) {
+    tags.0.remove(ACCOUNT);
+    let interface = found.network_interfaces().first();
+    if let Some(owner) = interface.and_then(|i| i.owner_id()) {
+        tags.0.insert(ACCOUNT.to_owned(), owner.to_owned());
+    }
+}
 
 /// Where an instance stands, and whether it has come to its end.
 fn state_of(state: Option<&Ec2State>) -> (InstanceState, bool) {

@@ -18,6 +18,8 @@ use crate::template::invalid;
 
 /// Most types that one call may name (EC2's limit).
 const TYPES_A_CALL: usize = 100;
+/// Patterns of the names of all types with GPUs: there is no filter for the GPUs themselves.
+const GPU_FAMILIES: [&str; 2] = ["g*", "p*"];
 /// Most results of one page of types and of prices (EC2's limits).
 const TYPES_A_PAGE: i32 = 100;
 const PRICES_A_PAGE: i32 = 1_000;
@@ -147,7 +149,10 @@ impl AwsCloud {
         call = match names {
             // By filter: a name that this region does not know is left out, and no error.
             Some(names) => call.filters(filter("instance-type", names.to_vec())),
-            None => call,
+            None => call.filters(filter(
+                "instance-type",
+                GPU_FAMILIES.map(str::to_owned).to_vec(),
+            )),
         };
         let call = call.max_results(TYPES_A_PAGE);
         let mut pages = call.into_paginator().items().send();

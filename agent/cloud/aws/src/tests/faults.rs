@@ -69,6 +69,29 @@ async fn a_listing_that_lags_makes_no_second_instance() {
 }
 
 #[tokio::test]
+async fn after_a_lost_answer_a_call_that_did_nothing_does_not_say_that_nothing_exists() {
+    let rig = Rig::new().await;
+    rig.double.set_list_lag(2);
+    for effect in [Effect::DropAfter, Effect::Throttle] {
+        let rule = FaultRule::new("CreateFleet", effect).times(1);
+        rig.double.faults().add(rule).expect("a rule");
+    }
+    for said in ["lost", "throttled"] {
+        let error = rig.cloud.launch(&rig.request("t-1")).await;
+        let error = error.expect_err(said);
+        assert_eq!(error.class, C::Transient, "{error}");
+    }
+    let found = rig.cloud.launch(&rig.request("t-1")).await.expect("found");
+    assert_eq!(found.instance.id.as_str(), rig.double.living()[0].id);
+    assert_eq!(rig.double.living().len(), 1);
+    // Of a token that was never unknown, the same refusal is one.
+    let rule = FaultRule::new("CreateFleet", Effect::Throttle).times(1);
+    rig.double.faults().add(rule).expect("a rule");
+    let error = rig.cloud.launch(&rig.request("t-2")).await;
+    assert_eq!(error.expect_err("throttled").class, C::Throttled);
+}
+
+#[tokio::test]
 async fn a_token_that_was_sent_for_something_else_stands_for_what_it_made() {
     let rig = Rig::new().await;
     rig.double.set_list_lag(2);

@@ -146,12 +146,19 @@ async fn with_the_last_instance_of_a_fleet_its_templates_go() {
         "{left:?}"
     );
 
-    // A launch that never gave an instance leaves one behind: the end of the fleet takes it.
+    // A launch that gave no instance leaves no template of a fleet that has nothing; of one that lives it does.
     rig.double.set_room("*", 0);
     rig.cloud
         .launch(&rig.request("t-4"))
         .await
         .expect_err("no room");
+    assert_eq!(rig.double.templates(), left);
+    let foreign = LaunchRequest {
+        pool: Some(PoolName::new("l4").expect("name")),
+        fleet: FleetName::new("other").expect("name"),
+        ..rig.request("t-5")
+    };
+    rig.cloud.launch(&foreign).await.expect_err("no room");
     assert_eq!(rig.double.templates().len(), 2);
     let deadline = Instant::now() + Duration::from_secs(30);
     for fleet in ["ml", "other"] {

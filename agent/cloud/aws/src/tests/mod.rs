@@ -11,7 +11,9 @@ use std::sync::Arc;
 use aws_sdk_ec2::config::Credentials;
 use gpuloom_cloud::{LaunchRequest, Offering, Role, Tags, Token, UserData, contract};
 use gpuloom_doubles::aws::{Double, IMAGE, Options};
-use gpuloom_fleet::{AgentSource, AwsPlace, FleetName, Market, PoolName, PoolPlace};
+use gpuloom_fleet::{
+    AgentSource, AwsPlace, FleetName, GpuModel, GpuShape, Market, PoolName, PoolPlace,
+};
 
 use crate::{AwsCloud, AwsOptions};
 
@@ -73,7 +75,10 @@ impl Rig {
             role: Role::Node,
             offerings: offerings.to_vec(),
             place: PoolPlace::Aws(Box::new(self.place())),
-            gpu: None,
+            gpu: Some(GpuShape {
+                model: GpuModel::new("T4").expect("a model"),
+                per_node: 1,
+            }),
             labels: Tags(BTreeMap::from([("team".to_owned(), "vision".to_owned())])),
             revision: "aabbccddeeff".to_owned(),
             data_disk: None,
