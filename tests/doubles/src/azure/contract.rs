@@ -250,16 +250,13 @@ impl Types {
                             }
                             (Some(p), _) => self.follow(&p.kind, value, &here, whole, depth, wrong),
                             (None, Some(any)) => {
-                                self.follow(any, value, &here, whole, depth, wrong)
+                                self.follow(any, value, &here, whole, depth, wrong);
                             }
                             (None, None) => wrong.say(&here, "is unknown"),
                         }
                     }
-                    for (key, p) in properties {
-                        let required = whole && p.flags & REQUIRED != 0 && p.flags & BY_PATH == 0;
-                        if required && !object.contains_key(key) {
-                            wrong.say(&format!("{at}.{key}"), "is required");
-                        }
+                    if whole {
+                        missing(properties, object, at, wrong);
                     }
                 }
             },
@@ -290,6 +287,21 @@ impl Wrong {
     fn say(&mut self, at: &str, what: &str) {
         self.0
             .push(format!("{} {what}", at.trim_start_matches('.')));
+    }
+}
+
+/// What is required and not there.
+fn missing(
+    properties: &BTreeMap<String, Property>,
+    object: &serde_json::Map<String, Value>,
+    at: &str,
+    wrong: &mut Wrong,
+) {
+    let required = |p: &Property| p.flags & REQUIRED != 0 && p.flags & BY_PATH == 0;
+    for (key, _) in properties.iter().filter(|(_, p)| required(p)) {
+        if !object.contains_key(key) {
+            wrong.say(&format!("{at}.{key}"), "is required");
+        }
     }
 }
 
