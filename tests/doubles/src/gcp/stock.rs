@@ -24,7 +24,12 @@ pub(super) const ZONES: &[(&str, &[&str])] = &[
 pub(super) const DOWN: &[&str] = &["us-central1-f"];
 
 /// Name, vCPUs, memory in MiB, built-in accelerator and how many.
-pub(super) const TYPES: &[(&str, u32, u32, Option<(&str, u32)>)] = &[
+type TypeRow = (&'static str, u32, u32, Option<BuiltIn>);
+/// An accelerator and how many.
+type BuiltIn = (&'static str, u32);
+
+/// Machine types of every zone.
+pub(super) const TYPES: &[TypeRow] = &[
     ("e2-standard-2", 2, 8_192, None),
     ("e2-standard-4", 4, 16_384, None),
     ("n1-standard-2", 2, 7_680, None),
@@ -121,7 +126,7 @@ pub(super) fn zones(project: &str) -> Vec<Value> {
 
 /// `machineTypes.list`.
 pub(super) fn machine_types(zone: &str) -> Vec<Value> {
-    let one = |(name, vcpus, mib, gpu): &(&str, u32, u32, Option<(&str, u32)>)| {
+    let one = |(name, vcpus, mib, gpu): &TypeRow| {
         let mut of = json!({
             "kind": "compute#machineType", "name": name, "zone": zone, "guestCpus": vcpus, "memoryMb": mib,
         });
