@@ -30,3 +30,24 @@ output "endpoint" {
 output "ca_pin" {
   value = gpuloom_fleet.lab.connection.ca_pin
 }
+
+# A fleet on a cloud: its lead is an instance without GPUs, whose store outlives it on a disk of its own.
+variable "subnets" {
+  type    = list(string)
+  default = []
+}
+
+resource "gpuloom_fleet" "ml" {
+  count = length(var.subnets) > 0 ? 1 : 0
+  name  = "ml"
+
+  aws {
+    region           = "us-east-1"
+    subnets          = var.subnets
+    instance_types   = ["m7i.large"]
+    image            = "ami-0123456789abcdef0"
+    instance_profile = "gpuloom-lead"
+    reachability     = "private" # Terraform runs in the VPC, or is connected to it
+    data_disk_gib    = 20
+  }
+}

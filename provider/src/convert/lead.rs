@@ -216,7 +216,9 @@ fn publish(place: &mut PoolPlace) {
 fn reachability(r: &Reader<'_>) -> Reachability {
     let word = r.word("reachability", &WORDS).unwrap_or(Word::Private);
     let name = r.opt_text("dns_name");
-    if !r.is_known("reachability") {
+    let written = r.opt_text("reachability");
+    let reads = written.is_none_or(|w| WORDS.iter().any(|(word, _)| *word == w));
+    if !r.is_known("reachability") || !reads {
         return Reachability::Private;
     }
     match (word, name) {

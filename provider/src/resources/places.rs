@@ -37,7 +37,8 @@ fn aws(of: Of) -> Block {
                 }
                 Of::Lead => {
                     "The instance profile's name or ARN: with its permissions the lead launches the pools' nodes \
-                             (the guide *Clouds* lists them). Default: none, which is enough for `existing` pools only."
+                             and tags its own instance (the guide *Clouds* lists them). Without one the image has to \
+                             bring credentials."
                 }
             },
         ),
@@ -72,8 +73,9 @@ fn gcp(of: Of) -> Block {
             match of {
                 Of::Pool => "The service account's e-mail address. A node needs one to prove who it is; it needs no roles. \
                              Default: none.",
-                Of::Lead => "The service account's e-mail address: with its roles the lead launches the pools' nodes (the \
-                             guide *Clouds* lists them). Default: none, which is enough for `existing` pools only.",
+                Of::Lead => "The service account's e-mail address: with its roles the lead launches the pools' nodes and \
+                             labels its own instance (the guide *Clouds* lists them). Without one the image has to \
+                             bring credentials.",
             },
         ),
         public_address(of),
@@ -113,8 +115,9 @@ fn azure(of: Of) -> Block {
                     "The ARM id of a user-assigned identity. Nodes need none. Default: none."
                 }
                 Of::Lead => {
-                    "The ARM id of a user-assigned identity: with its roles the lead launches the pools' nodes (the \
-                             guide *Clouds* lists them). Default: none, which is enough for `existing` pools only."
+                    "The ARM id of a user-assigned identity: with its roles the lead launches the pools' nodes and \
+                             labels its own instance (the guide *Clouds* lists them). Without one the image has to \
+                             bring credentials."
                 }
             },
         ),

@@ -426,7 +426,6 @@ async fn keep_pool(
             ),
         };
         ctx.warn(format!("Pool {name} is without its lead"), detail);
-        ctx.state.set("provisioned_size", ids.len() as u64);
     }
     keep(KIND, ctx, unreachable)
 }

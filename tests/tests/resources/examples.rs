@@ -82,9 +82,21 @@ fn the_fleet_of_the_module_comes_and_goes() {
     let known = folders("fleets");
     assert_eq!(
         known,
-        ["local", "module"],
-        "the other one is the README's story"
+        ["aws", "azure", "gcp", "local", "module"],
+        "local is the README's story, and the clouds' are validated"
     );
+}
+
+#[test]
+fn the_fleets_on_clouds_are_valid() {
+    let rig = Rig::new();
+    let terraform = rig.terraform();
+    terraform.copy(&repository().join("examples"), "examples");
+    for cloud in ["aws", "azure", "gcp"] {
+        let terraform = terraform.below(&format!("examples/fleets/{cloud}"));
+        let validated = terraform.ok(&["validate", "-no-color"]);
+        assert!(validated.stdout.contains("Success!"), "{}", validated.stdout);
+    }
 }
 
 #[test]

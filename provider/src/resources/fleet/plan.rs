@@ -28,6 +28,7 @@ pub(super) fn plan(ctx: &mut PlanCtx) -> Result<(), Diagnostics> {
             ctx.require_replace(kind);
         }
     }
+    warn_of_no_identity(ctx);
     let Some(settings) = ctx.try_data::<Settings>() else {
         return Ok(());
     };
@@ -54,6 +55,28 @@ pub(super) fn plan(ctx: &mut PlanCtx) -> Result<(), Diagnostics> {
         }
     }
     Ok(())
+}
+
+/// A lead without permissions cannot say who it is: it tags its own instance.
+fn warn_of_no_identity(ctx: &mut PlanCtx) {
+    let identities = [
+        ("aws", "instance_profile"),
+        ("gcp", "service_account"),
+        ("azure", "identity"),
+    ];
+    for (kind, name) in identities {
+        let block = ctx.planned.get(kind);
+        if !block.is_null() && block.get(name).is_null() && ctx.is_create() {
+            ctx.warn(
+                "The fleet's lead may not come up",
+                format!(
+                    "{kind}.{name} is not set. The lead tags its own instance with who it is and launches the nodes of \
+                     pools: without permissions, and unless its image brings credentials, it can do neither. The guide \
+                     Clouds lists them."
+                ),
+            );
+        }
+    }
 }
 
 fn plan_on_cloud(ctx: &mut PlanCtx, stopped: bool) {

@@ -121,6 +121,14 @@ fn cloud_config(site: &CloudSite, fleet: &FleetName, admin_public_key: &str) -> 
         text(&format!("private:{LEAD_PORT}")),
         text(site.place.kind()),
     );
+    // The lead leaves there what tells who it is.
+    if let Some(endpoint) = site.place.endpoint() {
+        let _ = writeln!(config, "endpoint = {}", text(endpoint));
+    }
+    if let PoolPlace::Azure(place) = &site.place {
+        let _ = writeln!(config, "resource_group = {}", text(&place.resource_group));
+    }
+    // Writing to a String does not fail.
     let _ = write!(
         config,
         "\n[fleet]\nname = {}\n\n[lead]\nadmin_public_key = {}\nlocal_root = {}\n",
@@ -142,7 +150,7 @@ pub(super) fn setting(config: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpuloom_fleet::AwsPlace;
+    use gpuloom_fleet::{AwsPlace, AzurePlace};
 
     #[test]
     fn what_a_lead_here_is_told_reads_back() {
@@ -182,6 +190,20 @@ mod tests {
             Some("public half")
         );
         assert_eq!(setting(&config, "instance_id"), None, "the instance knows");
+        let place = AzurePlace {
+            resource_group: "g".to_owned(),
+            endpoint: Some("https://10.0.0.5".to_owned()),
+            ..AzurePlace::default()
+        };
+        let Site::Cloud(site) = Site::of_place(PoolPlace::Azure(Box::new(place))) else {
+            panic!("a cloud");
+        };
+        let config = cloud_config(&site, &fleet, "public half");
+        assert_eq!(setting(&config, "resource_group").as_deref(), Some("g"));
+        assert_eq!(
+            setting(&config, "endpoint").as_deref(),
+            Some("https://10.0.0.5")
+        );
     }
 
     #[test]
