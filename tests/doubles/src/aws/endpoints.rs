@@ -87,10 +87,13 @@ impl Instances for Ec2 {
         Self::kill(self, id).await.map_err(|e| e.to_string())
     }
 
-    async fn notice(&self, id: &str, _: &Value) -> Result<(), String> {
-        Err(format!(
-            "instance {id} has no metadata service: it was not booted"
-        ))
+    async fn notice(&self, id: &str, notice: &Value) -> Result<(), String> {
+        match self.state.yard() {
+            Some(yard) => yard.notice(id, notice),
+            None => Err(format!(
+                "instance {id} has no metadata service: it was not booted"
+            )),
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) async fn describe(
         asked.set("MaxResults", page.to_string());
     }
     let mut answer = cloud.moto.forward(request, &asked).await?;
+    if answer.status == 200 && cloud.state.yard().is_some() {
+        answer.body = addressed(cloud, &answer).into();
+    }
     if answer.status == 200 && ids.is_empty() {
         let body = String::from_utf8_lossy(&answer.body);
         // One launch is one reservation is one instance.
@@ -29,4 +32,16 @@ pub(super) async fn describe(
         answer.body = seen.into();
     }
     Ok(answer)
+}
+
+/// With the addresses that machines really have in place of moto's.
+fn addressed(cloud: &Ec2, answer: &Response) -> String {
+    let mut body = String::from_utf8_lossy(&answer.body).into_owned();
+    for machine in cloud.state.machines() {
+        let (moto, real) = (&machine.moto_address, &machine.private_address);
+        if moto != real && !moto.is_empty() {
+            body = body.replace(&format!(">{moto}<"), &format!(">{real}<"));
+        }
+    }
+    body
 }

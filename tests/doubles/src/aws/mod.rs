@@ -153,6 +153,15 @@ impl Double {
         self.cloud.state.set_list_lag(listings);
     }
 
+    /// Announces on a machine that booted: see [`crate::boot::Yard::notice`].
+    ///
+    /// # Errors
+    /// When it did not boot, or the notice does not read.
+    pub fn notice(&self, id: &str, notice: &serde_json::Value) -> Result<(), String> {
+        let yard = self.cloud.state.yard().ok_or("machines do not boot here")?;
+        yard.notice(id, notice)
+    }
+
     /// States the spot price of a type in a zone, in dollars an hour.
     pub fn set_spot_price(&self, instance_type: &str, zone: &str, dollars: &str) {
         self.cloud

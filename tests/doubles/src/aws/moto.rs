@@ -52,6 +52,9 @@ pub enum MotoError {
     /// The proxy has no port.
     #[error("the proxy in front of moto has no port")]
     Listen(#[source] io::Error),
+    /// A machine did not boot.
+    #[error("a machine cannot be booted")]
+    Boot(#[source] io::Error),
     /// It was asked and did not answer.
     #[error("moto does not answer: {said}")]
     Answer {

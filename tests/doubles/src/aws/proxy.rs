@@ -2,6 +2,7 @@
 
 use super::wire::{self, Params};
 use super::{ACCOUNT, Ec2, IMAGE, MotoError, fleet, identity, listing, prices, runner, state, xml};
+use crate::boot::{Disk, Yard};
 use crate::control::Call;
 use crate::faults::Effect;
 use crate::http::{Answer, Handler, Request, Response};
@@ -66,6 +67,8 @@ impl Ec2 {
                 Ok(answer)
             }
             "DescribeInstances" => listing::describe(self, request, params).await,
+            "StartInstances" => self.start(request, params).await,
+            "AttachVolume" => self.attach(request, params).await,
             "CreateTags" => self.tag(request, params).await,
             "TerminateInstances" => self.terminate(request, params).await,
             "DescribeSpotPriceHistory" => Ok(prices::history(self, region(request), params)),
@@ -126,8 +129,59 @@ impl Ec2 {
         let answer = self.moto.forward(request, params).await?;
         if answer.status == 200 {
             for id in params.values("InstanceId") {
-                self.state.end(&id);
+                self.end(&id).await;
             }
+        }
+        Ok(answer)
+    }
+
+    /// The machine exists no more, and what booted of it ends.
+    async fn end(&self, id: &str) {
+        self.state.end(id);
+        self.of_yard(id, |yard, id| {
+            yard.end(id);
+            Ok(())
+        })
+        .await
+        .ok();
+    }
+
+    /// Does something to a machine that booted, where that may block; nothing where none boots.
+    async fn of_yard(
+        &self,
+        id: &str,
+        act: impl FnOnce(&Yard, &str) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), MotoError> {
+        let Some(yard) = self.state.yard().cloned() else {
+            return Ok(());
+        };
+        let id = id.to_owned();
+        let done = tokio::task::spawn_blocking(move || act(&yard, &id)).await;
+        done.unwrap_or_else(|e| Err(std::io::Error::other(e)))
+            .map_err(MotoError::Boot)
+    }
+
+    async fn start(&self, request: &Request, params: &Params) -> Result<Response, MotoError> {
+        let answer = self.moto.forward(request, params).await?;
+        if answer.status == 200 {
+            for id in params.values("InstanceId") {
+                self.of_yard(&id, |yard, id| yard.start(id)).await?;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn attach(&self, request: &Request, params: &Params) -> Result<Response, MotoError> {
+        let answer = self.moto.forward(request, params).await?;
+        if answer.status == 200 {
+            let volume = params.get("VolumeId").to_owned();
+            let name = volume.replace('-', "");
+            let disk = Disk {
+                device: format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{name}"),
+                folder: self.state.disk(&volume),
+            };
+            let attach = move |yard: &Yard, id: &str| yard.attach(id, &disk);
+            self.of_yard(params.get("InstanceId"), attach).await?;
         }
         Ok(answer)
     }
@@ -146,12 +200,13 @@ impl Ec2 {
     /// Takes a machine away behind everybody's back.
     pub(super) async fn kill(&self, id: &str) -> Result<(), MotoError> {
         self.behind("TerminateInstances", id).await?;
-        self.state.end(id);
+        self.end(id).await;
         Ok(())
     }
 
     pub(super) async fn stop(&self, id: &str) -> Result<(), MotoError> {
-        self.behind("StopInstances", id).await
+        self.behind("StopInstances", id).await?;
+        self.of_yard(id, |yard, id| yard.stop(id)).await
     }
 
     async fn behind(&self, action: &str, id: &str) -> Result<(), MotoError> {

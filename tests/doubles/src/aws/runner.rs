@@ -2,8 +2,10 @@
 
 use super::proxy::region;
 use super::wire::{self, Params};
-use super::{Ec2, Machine, MotoError, xml};
+use super::{ACCOUNT, Ec2, Machine, MotoError, xml};
+use crate::boot::{self, Address, Booting};
 use crate::http::{Request, Response};
+use crate::imds;
 use base64::Engine as _;
 
 /// `RunInstances` as it was sent.
@@ -51,18 +53,34 @@ async fn launched(
     given
         .0
         .retain(|name, _| !name.starts_with("IamInstanceProfile."));
-    let answer = cloud.moto.forward(request, &given).await?;
+    let mut answer = cloud.moto.forward(request, &given).await?;
     if answer.status != 200 {
         return Ok(Err(answer));
     }
-    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    let mut body = String::from_utf8_lossy(&answer.body).into_owned();
+    let moto_address = xml::text(&body, "privateIpAddress").unwrap_or_default();
+    let moto_address = moto_address.to_owned();
+    let claimed = match cloud.state.yard() {
+        Some(_) => Some(Address::claim().map_err(MotoError::Boot)?),
+        None => None,
+    };
+    let private_address = claimed
+        .as_ref()
+        .map_or(moto_address.clone(), |claimed| claimed.ip().to_string());
+    if !moto_address.is_empty() {
+        body = body.replace(
+            &format!(">{moto_address}<"),
+            &format!(">{private_address}<"),
+        );
+        answer.body = body.clone().into();
+    }
     let Some(id) = xml::text(&body, "instanceId") else {
         return Ok(Err(answer));
     };
     let region = region(request);
     let zones = cloud.zones(region).await?;
     let subnet = xml::text(&body, "subnetId").unwrap_or_else(|| subnet_of(params));
-    cloud.state.add(Machine {
+    let machine = Machine {
         id: id.to_owned(),
         region: region.to_owned(),
         zone: zones.get(subnet).cloned().unwrap_or_default(),
@@ -72,15 +90,43 @@ async fn launched(
         tags: params.tags("instance").into_iter().collect(),
         user_data: decoded(params.get("UserData")),
         launch: params.0.clone(),
-        private_address: xml::text(&body, "privateIpAddress")
-            .unwrap_or_default()
-            .to_owned(),
+        private_address,
+        moto_address,
         access_key: Machine::access_key_of(id),
         launched_ms: cloud.control.clock.now_ms(),
         ended: false,
         hidden_for: 0,
-    });
+    };
+    cloud.state.add(machine.clone());
+    if let Some(address) = claimed {
+        boot(cloud, &machine, address)?;
+    }
     Ok(Ok((id.to_owned(), answer)))
+}
+
+/// Boots a machine, whose metadata service knows what moto knows of it.
+fn boot(cloud: &Ec2, machine: &Machine, address: Address) -> Result<(), MotoError> {
+    let Some(yard) = cloud.state.yard() else {
+        return Ok(());
+    };
+    let booting = Booting {
+        instance: imds::Instance {
+            id: machine.id.clone(),
+            vm_id: String::new(),
+            account: ACCOUNT.to_owned(),
+            region: machine.region.clone(),
+            zone: machine.zone.clone(),
+            instance_type: machine.instance_type.clone(),
+            private_address: machine.private_address.clone(),
+            public_address: String::new(),
+            identity: machine.role().is_some(),
+        },
+        address,
+        user_data: machine.user_data.clone(),
+        gpus: boot::layout(&machine.instance_type).map(str::to_owned),
+        disks: Vec::new(),
+    };
+    yard.boot(booting).map_err(MotoError::Boot)
 }
 
 fn subnet_of(params: &Params) -> &str {

@@ -2,10 +2,12 @@
 
 use super::wire::Params;
 use super::{ACCOUNT, IMAGE};
+use crate::boot::Yard;
 use crate::faults::glob;
 use crate::http::Response;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a double starts.
@@ -15,6 +17,10 @@ pub struct Options {
     pub page: Option<u32>,
     /// Each new machine is missing from its first so many listings.
     pub list_lag: u32,
+    /// Boots what is launched; without it instances only exist.
+    pub yard: Option<Yard>,
+    /// Where retained disks are kept when machines boot, a folder for each.
+    pub disks: PathBuf,
 }
 
 /// An instance.
@@ -38,8 +44,10 @@ pub struct Machine {
     pub user_data: String,
     /// The parameters of its launch as moto was given them.
     pub launch: BTreeMap<String, String>,
-    /// Its address in the subnet.
+    /// Its address: in the subnet, or of a machine that boots on this computer.
     pub private_address: String,
+    /// The address that moto gave it.
+    pub(super) moto_address: String,
     /// The access key of its role's credentials, which `GetCallerIdentity` knows.
     pub access_key: String,
     /// When it was launched, in milliseconds since 1970 of the double's clock.
@@ -141,6 +149,15 @@ impl State {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn yard(&self) -> Option<&Yard> {
+        self.options.yard.as_ref()
+    }
+
+    /// The folder of a volume.
+    pub(super) fn disk(&self, volume: &str) -> PathBuf {
+        self.options.disks.join(volume)
     }
 
     pub(super) fn page(&self) -> Option<u32> {

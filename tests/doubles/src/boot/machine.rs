@@ -1,6 +1,6 @@
 //! One machine from its boot to its end.
 
-use super::{Address, Machines, processes, stubs};
+use super::{Address, METADATA_PORT, Machines, processes, stubs};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -32,7 +32,8 @@ pub struct MachineSpec {
     pub gpus: Option<String>,
     /// Its address; freed when it ends.
     pub address: Address,
-    /// What its processes have in their environment: where the metadata service answers, first of all.
+    /// What its processes have in their environment, beside where the metadata service answers
+    /// ([`METADATA_PORT`] of its own address).
     pub env: Vec<(String, String)>,
     /// Disks that outlive it.
     pub disks: Vec<Disk>,
@@ -167,9 +168,20 @@ impl Machine {
             return Ok(());
         }
         fs::remove_file(self.dir.join("run/started")).ok();
-        self.run(&self.dir.join("stubs/systemctl"), &["start", "gpuloom-agent"])?;
+        self.run(
+            &self.dir.join("stubs/systemctl"),
+            &["start", "gpuloom-agent"],
+        )?;
         *power = Power::On;
         Ok(())
+    }
+
+    /// Shows it one more disk.
+    ///
+    /// # Errors
+    /// When its folder or the device cannot be made.
+    pub fn attach(&self, disk: &Disk) -> io::Result<()> {
+        attach(&self.dir.join("root"), disk)
     }
 
     /// The ends of its logs: of its user data, and of its agent.
@@ -225,6 +237,7 @@ fn environment(dir: &Path, gpuloom: &Path, spec: &MachineSpec) -> Vec<(String, S
         "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         text(&dir.join("stubs"))
     );
+    let metadata = format!("{}:{METADATA_PORT}", spec.address.ip());
     let mut env = vec![
         ("PATH".to_owned(), path),
         ("HOME".to_owned(), text(&dir.join("root"))),
@@ -232,6 +245,15 @@ fn environment(dir: &Path, gpuloom: &Path, spec: &MachineSpec) -> Vec<(String, S
         // With a slash at its end, so that no other machine's begins with it.
         ("GPULOOM_MACHINE".to_owned(), format!("{}/", text(dir))),
         ("GPULOOM_BIN".to_owned(), text(gpuloom)),
+        (
+            "GPULOOM_METADATA_ENDPOINT".to_owned(),
+            format!("http://{metadata}"),
+        ),
+        (
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(),
+            format!("http://{metadata}"),
+        ),
+        ("GCE_METADATA_HOST".to_owned(), metadata),
     ];
     env.extend(spec.env.iter().cloned());
     env

@@ -5,12 +5,17 @@
 //! however it ends, the machine ends too.
 
 mod address;
+mod attendant;
+mod hosts;
 mod machine;
 mod processes;
 mod stubs;
+mod yard;
 
 pub use address::Address;
+pub use attendant::Attendant;
 pub use machine::{Disk, Machine, MachineSpec, Power};
+pub use yard::{Booting, METADATA_PORT, Yard, layout};
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Write as _};

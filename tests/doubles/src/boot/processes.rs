@@ -32,7 +32,9 @@ fn belongs(pid: i32, needle: &[u8], dir: &Path) -> bool {
 
 fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
@@ -72,7 +74,10 @@ fn end_cgroup(dir: &Path) {
         }
     }
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    procs.lines().filter_map(|pid| pid.parse().ok()).for_each(kill);
+    procs
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .for_each(kill);
     let deadline = Instant::now() + END;
     // Busy until its last process is reaped; gone when it never was.
     while dir.is_dir() && fs::remove_dir(dir).is_err() && Instant::now() < deadline {

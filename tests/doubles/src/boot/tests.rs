@@ -4,8 +4,7 @@ use super::*;
 use std::fs;
 use std::time::{Duration, Instant};
 
-const AGENT: &str =
-    "#!/bin/sh\ncp \"$3\" \"$GPULOOM_MACHINE/run/seen\"\necho \"$WHO $PPID\" > \"$GPULOOM_MACHINE/run/agent\"\nsleep 1000\n";
+const AGENT: &str = "#!/bin/sh\ncp \"$3\" \"$GPULOOM_MACHINE/run/seen\"\necho \"$WHO $PPID\" > \"$GPULOOM_MACHINE/run/agent\"\nsleep 1000\n";
 const SIM: &str = "#!/bin/sh\necho \"$*\" > \"$2\"\n";
 const USER_DATA: &str = r#"#!/bin/sh
 set -eu
@@ -80,9 +79,18 @@ fn user_data_starts_an_agent_whose_gpus_are_simulated_and_a_power_cut_ends_it() 
     assert!(who.starts_with("i-1 "), "{who}");
     let config = until("its configuration", || read(&machine, "run/seen"));
     let root = machine.dir().join("root").display().to_string();
-    assert!(config.contains(&format!("data_dir = \"{root}/var/lib/gpuloom\"")), "{config}");
-    assert!(config.contains("backend = \"simulated\"\nsim_state = "), "{config}");
-    assert!(!config.contains("jobs_socket") && !config.contains("nvml"), "{config}");
+    assert!(
+        config.contains(&format!("data_dir = \"{root}/var/lib/gpuloom\"")),
+        "{config}"
+    );
+    assert!(
+        config.contains("backend = \"simulated\"\nsim_state = "),
+        "{config}"
+    );
+    assert!(
+        !config.contains("jobs_socket") && !config.contains("nvml"),
+        "{config}"
+    );
     let made = read(&machine, "gpus.state").expect("its GPUs are made");
     assert!(made.contains("create 1xT4 --seed "), "{made}");
 
@@ -155,7 +163,10 @@ fn machines_end_when_what_booted_them_is_gone_without_a_word() {
         child.wait().expect("it was killed");
     }
     assert!(reaper.wait().expect("it ends").success());
-    assert!(other.try_wait().expect("ours").is_none(), "not of the folder");
+    assert!(
+        other.try_wait().expect("ours").is_none(),
+        "not of the folder"
+    );
     other.kill().expect("ours");
     other.wait().expect("ours");
 }
