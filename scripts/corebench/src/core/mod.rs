@@ -4,6 +4,7 @@ mod decision;
 mod openb;
 mod philly;
 mod policies;
+mod thompson;
 
 use crate::row::Row;
 use anyhow::Result;
@@ -18,6 +19,7 @@ pub const ALL: &[Bench] = &[
     ("decision", decision::run),
     ("policies", policies::run),
     ("philly", philly::run),
+    ("thompson", thompson::run),
 ];
 
 /// Where public traces are: `GPULOOM_DATA`, else nowhere.
