@@ -74,7 +74,7 @@ fn key(place: &PoolPlace) -> Key {
 }
 
 /// A driver with the credentials this machine has.
-async fn open(place: &PoolPlace) -> Result<Arc<dyn Cloud>, CloudError> {
+pub(crate) async fn open(place: &PoolPlace) -> Result<Arc<dyn Cloud>, CloudError> {
     match place {
         PoolPlace::Local | PoolPlace::Existing => {
             let message = format!("a pool of place {} has no driver", place.kind());

@@ -9,6 +9,7 @@ mod offerings;
 pub(crate) use book::{Book, NodeTemplate};
 pub(crate) use clouds::Clouds;
 pub(crate) use inventory::Inventory;
+pub(crate) use clouds::open as open_cloud;
 pub use inventory::InventoryError;
 pub(crate) use offerings::Offerings;
 
