@@ -40,6 +40,9 @@ pub enum AgentError {
     /// The node's part.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The metadata service of its cloud.
+    #[error("what this instance is cannot be read from its metadata service")]
+    Metadata(#[from] gpuloom_cloud_imds::MetadataError),
     /// The system.
     #[error("cannot {what}")]
     System {
@@ -53,18 +56,23 @@ pub enum AgentError {
 
 /// Reads the configuration and, unless it is only to be checked, runs the agent to its end.
 pub fn agent(config: &Path, check: bool) -> Result<(), AgentError> {
-    let config = AgentConfig::read(config)?;
+    let unresolved = AgentConfig::read(config)?;
     if check {
         return Ok(());
     }
-    make_dir(&config.data_dir)?;
-    let lock = DataDirLock::take(&config.data_dir)?;
     let system = |what| move |source| AgentError::System { what, source };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
+    let facts = match unresolved.asks() {
+        Some(instance) => Some(runtime.block_on(instance.facts())?),
+        None => None,
+    };
+    let config = unresolved.resolve(facts.as_ref())?;
+    make_dir(&config.data_dir)?;
+    let lock = DataDirLock::take(&config.data_dir)?;
     let ended = runtime.block_on(run(config));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);

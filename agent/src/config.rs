@@ -1,5 +1,7 @@
 //! What an agent is told at its start: one TOML file, checked whole, every unknown key refused by name.
 
+use crate::instance::{AttestConfig, InstanceConfig};
+use gpuloom_cloud_imds::{Dialect, Facts};
 use gpuloom_fleet::{Backend, DeviceId, FleetName, NodeId, PoolName};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ pub struct AgentConfig {
     pub data_dir: PathBuf,
     /// Where `/healthz` and `/metrics` are served.
     pub metrics_listen: SocketAddr,
+    /// The cloud it is an instance of; `None` on any other machine.
+    pub instance: Option<InstanceConfig>,
     /// The lead's part, when this agent is one.
     pub lead: Option<LeadConfig>,
     /// The node's part, when this agent is one.
@@ -48,6 +52,21 @@ pub struct LeadConfig {
     pub events_kept: u64,
     /// Readings kept for each device, 1 to 10,000.
     pub history: usize,
+    /// The cloud the lead is an instance of; `None` on any other machine.
+    pub instance: Option<InstanceConfig>,
+    /// How instances' proofs of identity are checked.
+    pub attest: AttestConfig,
+}
+
+/// How a node gets its certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinBy {
+    /// By the single-use token in `<data_dir>/join-token`.
+    #[default]
+    Token,
+    /// By its cloud's proof of which instance it is.
+    Instance,
 }
 
 /// What a node needs to know.
@@ -83,6 +102,18 @@ pub struct NodeConfig {
     pub job_user: String,
     /// Where `gpuloom jobs-holder` starts and ends jobs; `None`: the agent itself does.
     pub jobs_socket: Option<PathBuf>,
+    /// How it gets its certificate.
+    pub join: JoinBy,
+    /// The cloud it is an instance of; its announcements are watched for. `None` on any other machine.
+    pub instance: Option<InstanceConfig>,
+}
+
+/// A configuration that reads, and may lack what only the metadata service knows.
+#[derive(Debug)]
+pub struct Unresolved {
+    path: PathBuf,
+    file: File,
+    instance: Option<InstanceConfig>,
 }
 
 /// A configuration that does not read; the text names the file, the key and the fix.
@@ -119,26 +150,55 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Deserialize)]
+/// Where an agent listens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+enum Listen {
+    Address(SocketAddr),
+    /// At this port of the instance's private address.
+    Private(u16),
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    instance_id: NodeId,
+    instance_id: Option<NodeId>,
     data_dir: PathBuf,
-    listen: SocketAddr,
+    listen: Listen,
     #[serde(default = "loopback")]
     metrics_listen: SocketAddr,
+    instance: Option<InstanceTable>,
+    attest: Option<AttestTable>,
     fleet: FleetTable,
     lead: Option<LeadTable>,
     node: Option<NodeTable>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstanceTable {
+    cloud: String,
+    metadata: Option<String>,
+    endpoint: Option<String>,
+    resource_group: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttestTable {
+    aws_account: Option<String>,
+    aws_sts_endpoint: Option<String>,
+    google_keys_url: Option<String>,
+    azure_roots: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FleetTable {
     name: FleetName,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LeadTable {
     admin_public_key: String,
@@ -155,7 +215,7 @@ struct LeadTable {
     history: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NodeTable {
     fleet_endpoints: Vec<String>,
@@ -174,6 +234,8 @@ struct NodeTable {
     #[serde(default = "job_user")]
     job_user: String,
     jobs_socket: Option<PathBuf>,
+    #[serde(default)]
+    join: JoinBy,
 }
 
 fn loopback() -> SocketAddr {
@@ -205,70 +267,96 @@ fn job_user() -> String {
 
 impl AgentConfig {
     /// Reads and checks the file.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path) -> Result<Unresolved, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(path, &text)
+        Unresolved::parse(path, &text)
     }
 
+    /// A file that needs no metadata service.
+    #[cfg(test)]
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Unresolved::parse(path, text)?.resolve(None)
+    }
+}
+
+// === impl Unresolved ===
+
+impl Unresolved {
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| ConfigError::Parse {
             path: path.to_owned(),
             message: e.to_string(),
         })?;
-        file.check()
-            .map_err(|(key, value, message)| ConfigError::Value {
-                path: path.to_owned(),
-                key,
-                value,
-                message,
-            })?;
-        let (id, dir, listen, fleet) = (
-            file.instance_id,
-            file.data_dir,
-            file.listen,
-            file.fleet.name,
-        );
-        let lead = file.lead.map(|t| LeadConfig {
-            fleet: fleet.clone(),
-            instance_id: id.clone(),
-            data_dir: dir.clone(),
-            listen,
-            admin_public_key: t.admin_public_key,
-            simulate: t.simulate,
-            local_root: t.local_root,
-            gpus: t.gpus,
-            node_timeout_s: t.node_timeout_s,
-            jobs_kept: t.jobs_kept,
-            events_kept: t.events_kept,
-            history: t.history,
-        });
-        let node = file.node.map(|t| NodeConfig {
-            instance_id: id.clone(),
-            data_dir: dir.clone(),
-            listen,
-            fleet,
-            fleet_endpoints: t.fleet_endpoints,
-            ca_pin: t.ca_pin,
-            pool: t.pool,
-            labels: t.labels,
-            gpus: t.gpus,
-            backend: t.backend,
-            sim_state: t.sim_state,
-            poll_s: t.poll_s,
-            grace_s: t.grace_s,
-            job_user: t.job_user,
-            jobs_socket: t.jobs_socket,
-        });
+        let checked = file.check().and_then(|()| file.instance());
+        let instance = checked.map_err(bad(path))?;
         Ok(Self {
-            instance_id: id,
-            data_dir: dir,
-            metrics_listen: file.metrics_listen,
-            lead,
-            node,
+            path: path.to_owned(),
+            file,
+            instance,
         })
+    }
+
+    /// The metadata service that has to be asked before [`Self::resolve`]; `None` when all is stated.
+    #[must_use]
+    pub fn asks(&self) -> Option<&InstanceConfig> {
+        let open =
+            self.file.instance_id.is_none() || matches!(self.file.listen, Listen::Private(_));
+        self.instance.as_ref().filter(|_| open)
+    }
+
+    /// The configuration, with what `facts` say where the file leaves it to them.
+    pub fn resolve(self, facts: Option<&Facts>) -> Result<AgentConfig, ConfigError> {
+        let Self {
+            path,
+            file,
+            instance,
+        } = self;
+        let missing = |key, message: &str| (key, String::new(), message.to_owned());
+        let id = match (&file.instance_id, facts) {
+            (Some(id), _) => Ok(id.clone()),
+            (None, Some(facts)) => NodeId::new(facts.id.clone())
+                .map_err(|e| ("instance_id", facts.id.clone(), e.to_string())),
+            (None, None) => Err(missing("instance_id", NO_ID)),
+        };
+        let id = id.map_err(bad(&path))?;
+        let listen = match (file.listen, facts) {
+            (Listen::Address(address), _) => Ok(address),
+            (Listen::Private(port), Some(facts)) => {
+                Ok(SocketAddr::new(facts.private_address, port))
+            }
+            (Listen::Private(_), None) => {
+                Err(missing("listen", "has no private address to listen on"))
+            }
+        };
+        let listen = listen.map_err(bad(&path))?;
+        Ok(file.finish(id, listen, instance))
+    }
+}
+
+fn bad(path: &Path) -> impl Fn(Bad) -> ConfigError {
+    let path = path.to_owned();
+    move |(key, value, message)| ConfigError::Value {
+        path: path.clone(),
+        key,
+        value,
+        message,
+    }
+}
+
+// === impl Listen ===
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let read = match text.strip_prefix("private:") {
+            Some(port) => port.parse().ok().map(Self::Private),
+            None => text.parse().ok().map(Self::Address),
+        };
+        read.ok_or_else(|| format!("{text:?} is not where to listen: use ip:port or private:port"))
     }
 }
 
@@ -290,7 +378,103 @@ fn require(good: bool, key: &'static str, value: &str, message: &str) -> Result<
     Err((key, value.to_owned(), message.to_owned()))
 }
 
+const NO_ID: &str = "state it, or state `[instance] cloud` on an instance of a cloud, and it is read from the metadata service";
+
 impl File {
+    fn finish(
+        self,
+        id: NodeId,
+        listen: SocketAddr,
+        instance: Option<InstanceConfig>,
+    ) -> AgentConfig {
+        let (dir, fleet) = (self.data_dir, self.fleet.name);
+        let attest = self.attest.map(|t| AttestConfig {
+            aws_account: t.aws_account,
+            aws_sts_endpoint: t.aws_sts_endpoint,
+            google_keys_url: t.google_keys_url,
+            azure_roots: t.azure_roots,
+        });
+        let lead = self.lead.map(|t| LeadConfig {
+            fleet: fleet.clone(),
+            instance_id: id.clone(),
+            data_dir: dir.clone(),
+            listen,
+            admin_public_key: t.admin_public_key,
+            simulate: t.simulate,
+            local_root: t.local_root,
+            gpus: t.gpus,
+            node_timeout_s: t.node_timeout_s,
+            jobs_kept: t.jobs_kept,
+            events_kept: t.events_kept,
+            history: t.history,
+            instance: instance.clone(),
+            attest: attest.unwrap_or_default(),
+        });
+        let node = self.node.map(|t| NodeConfig {
+            instance_id: id.clone(),
+            data_dir: dir.clone(),
+            listen,
+            fleet,
+            fleet_endpoints: t.fleet_endpoints,
+            ca_pin: t.ca_pin,
+            pool: t.pool,
+            labels: t.labels,
+            gpus: t.gpus,
+            backend: t.backend,
+            sim_state: t.sim_state,
+            poll_s: t.poll_s,
+            grace_s: t.grace_s,
+            job_user: t.job_user,
+            jobs_socket: t.jobs_socket,
+            join: t.join,
+            instance: instance.clone(),
+        });
+        AgentConfig {
+            instance_id: id,
+            data_dir: dir,
+            metrics_listen: self.metrics_listen,
+            instance,
+            lead,
+            node,
+        }
+    }
+
+    /// The cloud it is an instance of, with what needs one.
+    fn instance(&self) -> Result<Option<InstanceConfig>, Bad> {
+        let Some(table) = &self.instance else {
+            let private = matches!(self.listen, Listen::Private(_));
+            let needs = "needs `[instance] cloud = \"aws\" | \"gcp\" | \"azure\"`";
+            require(!private, "listen", "private", needs)?;
+            let join = self.node.as_ref().map(|n| n.join).unwrap_or_default();
+            require(join == JoinBy::Token, "node.join", "instance", needs)?;
+            require(self.instance_id.is_some(), "instance_id", "", NO_ID)?;
+            return Ok(None);
+        };
+        let dialect: Dialect = table.cloud.parse().map_err(|_| {
+            (
+                "instance.cloud",
+                table.cloud.clone(),
+                "use aws, gcp or azure".to_owned(),
+            )
+        })?;
+        let metadata = table.metadata.clone();
+        if let Some(endpoint) = &metadata {
+            let rest = endpoint.strip_prefix("http://").unwrap_or_default();
+            let good = !rest.is_empty() && !rest.trim_end_matches('/').contains('/');
+            require(good, "instance.metadata", endpoint, "use http://host:port")?;
+        }
+        let group = &table.resource_group;
+        let needs = "name the resource group of the lead's instance";
+        let missing = dialect == Dialect::Azure && self.lead.is_some() && group.is_none();
+        require(!missing, "instance.resource_group", "", needs)?;
+        Ok(Some(InstanceConfig {
+            dialect,
+            metadata,
+            endpoint: table.endpoint.clone(),
+            resource_group: group.clone(),
+        }))
+    }
+
     fn check(&self) -> Result<(), Bad> {
         let dir = self.data_dir.display().to_string();
         require(
@@ -449,6 +633,51 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_of_a_cloud_leaves_its_id_and_address_to_the_metadata_service() {
+        let file = |instance: &str| {
+            format!(
+                "data_dir = \"/d\"\nlisten = \"private:7443\"\n{instance}[fleet]\nname = \"ml\"\n\
+                 [node]\nfleet_endpoints = [\"10.0.0.5:7443\"]\nca_pin = \"{PIN}\"\npool = \"t4\"\n\
+                 backend = \"nvml\"\njoin = \"instance\"\n"
+            )
+        };
+        let read = |text: &str| Unresolved::parse(Path::new("agent.toml"), text);
+        let unresolved = read(&file("[instance]\ncloud = \"aws\"\n")).expect("reads");
+        assert!(unresolved.asks().is_some());
+        let facts = Facts {
+            id: "i-0abc".to_owned(),
+            vm_id: None,
+            account: "1".to_owned(),
+            region: "r".to_owned(),
+            zone: None,
+            instance_type: "t".to_owned(),
+            private_address: [10, 0, 0, 7].into(),
+            public_address: None,
+        };
+        let config = unresolved.resolve(Some(&facts)).expect("resolves");
+        let node = config.node.expect("a node");
+        assert_eq!(node.instance_id.as_str(), "i-0abc");
+        assert_eq!(node.listen.to_string(), "10.0.0.7:7443");
+        assert_eq!(node.join, JoinBy::Instance);
+        for (instance, names) in [
+            ("", "listen"),
+            ("[instance]\ncloud = \"ibm\"\n", "instance.cloud"),
+            (
+                "[instance]\ncloud = \"aws\"\nmetadata = \"ftp://x\"\n",
+                "instance.metadata",
+            ),
+            ("[instance]\ncloud = \"aws\"\nregion = \"x\"\n", "region"),
+        ] {
+            let error = read(&file(instance)).expect_err(instance).to_string();
+            assert!(error.contains(names), "{instance}: {error}");
+        }
+        let token = node_file("backend = \"nvml\"\njoin = \"instance\"");
+        assert!(parse(&token).expect_err("no cloud").contains("node.join"));
+        let nameless = node_file("backend = \"nvml\"").replace("instance_id = \"t4-1\"\n", "");
+        assert!(parse(&nameless).expect_err("no id").contains("instance_id"));
+    }
+
+    #[test]
     fn a_leads_layout_and_key_are_checked_before_anything_starts() {
         let file = |rest: &str| {
             format!(
@@ -471,6 +700,8 @@ mod tests {
         let tables = [
             ("File", ""),
             ("FleetTable", "fleet"),
+            ("InstanceTable", "instance"),
+            ("AttestTable", "attest"),
             ("LeadTable", ""),
             ("NodeTable", ""),
         ];
@@ -500,7 +731,7 @@ mod tests {
         for (prefix, key) in keys {
             let named = match (prefix, key) {
                 ("", "lead" | "node") => format!("## `[{key}]`"),
-                ("", "fleet") => continue,
+                ("", "fleet" | "instance" | "attest") => continue,
                 ("", key) => format!("| `{key}` |"),
                 (prefix, key) => format!("| `{prefix}.{key}` |"),
             };
@@ -515,11 +746,11 @@ mod tests {
     fn the_guides_examples_read() {
         let guide = include_str!("../../docs/guides/agent-config.md");
         let examples: Vec<_> = guide.split("```toml\n").skip(1).collect();
-        assert_eq!(examples.len(), 2);
+        assert_eq!(examples.len(), 3);
         for example in examples {
             let (text, _) = example.split_once("```").expect("it ends");
             let text = text.replace("...", &"A".repeat(88));
-            let read = parse(&text);
+            let read = Unresolved::parse(Path::new("agent.toml"), &text);
             assert!(read.is_ok(), "{read:?}");
         }
     }

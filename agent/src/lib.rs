@@ -1,9 +1,9 @@
 //! The daemon: the only place where clocks tick, sockets open and devices are touched.
 
 mod agent;
-pub mod commands;
 pub mod config;
 mod files;
+pub mod instance;
 pub mod launch;
 pub mod lead;
 mod lock;

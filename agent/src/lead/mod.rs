@@ -6,6 +6,7 @@
 //! ```
 //! Every change is decided on the state, written to the store, and only then seen by anybody.
 
+pub(crate) mod admission;
 pub(crate) mod batch;
 pub(crate) mod core;
 pub(crate) mod load;
@@ -20,6 +21,5 @@ pub(crate) mod view;
 pub use core::FAILPOINTS;
 pub use load::LoadError;
 pub use provision::InventoryError;
-pub(crate) use provision::open_cloud;
 pub use record::RecordError;
 pub use run::{LeadError, run};

@@ -55,6 +55,20 @@ pub(crate) struct NodeRecord {
     pub(crate) backend: Backend,
     pub(crate) devices: Vec<Device>,
     pub(crate) capabilities: BTreeMap<String, String>,
+    /// What its certificate has to be. Records from before certificates were renewed say nothing.
+    #[serde(default)]
+    pub(crate) membership: Membership,
+}
+
+/// What makes a node's certificate good.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    /// Hex of SHA-256 of its public key; `None` until it is renewed for the first time.
+    pub(crate) key: Option<String>,
+    /// Whether it proved which instance it is; else it had a token.
+    pub(crate) by_instance: bool,
+    /// When it got its present certificate; `None`: one of those for ten years.
+    pub(crate) certified_at: Option<Millis>,
 }
 
 /// What a token is for.

@@ -1,5 +1,6 @@
 //! A lead from its start to its end.
 
+use super::admission::Admission;
 use super::core::{Clock, Core};
 use super::load::{LoadError, load};
 use super::provision::{Book, Clouds, Inventory, InventoryError, NodeTemplate, Provisioner};
@@ -11,8 +12,11 @@ use crate::files::{FileError, read_if_there, write_whole};
 use crate::metrics::Figures;
 use crate::serve::{FleetService, Health, NodeService, serve_http};
 use gpuloom_api::tls::{Ca, KeyAndCertificate, PublicKey, TlsError};
-use gpuloom_api::{Refusal, ServeError, ServerConfig, fleet_server, node_server};
+use gpuloom_api::{
+    Refusal, ServeError, ServerConfig, fleet_server, membership_server, node_server,
+};
 use gpuloom_cloud::failpoint;
+use gpuloom_cloud_attest::VerifierError;
 use gpuloom_cloud_local::{LocalCloud, LocalOptions};
 use gpuloom_fleet::{Backend, Millis, TenantName};
 use gpuloom_store::{OpenOptions, SqliteStore, Store, StoreError};
@@ -70,6 +74,9 @@ pub enum LeadError {
     /// The machine's GPUs.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    /// What checks instances' proofs of identity.
+    #[error(transparent)]
+    Attest(#[from] VerifierError),
     /// The first record.
     #[error("the fleet cannot be founded: {0}")]
     Found(Refusal),
@@ -127,9 +134,19 @@ pub async fn run(
     })?;
     write_attribute(&config.data_dir, "metrics-endpoint", &metrics.to_string())?;
     let provisioner = provisioner(&core, &config, &inventory, &ca, &fleet, address);
+    let clouds = provisioner.clouds.clone();
     let provisioning = tokio::spawn(provisioner.run(stop.clone()));
+    let admission = Admission::new(
+        core.clone(),
+        clouds,
+        config.fleet.clone(),
+        fleet.id.clone(),
+        config.attest.clone(),
+        config.instance.clone(),
+    )?;
     let serving = serve(
         &core,
+        admission,
         &ca,
         own,
         admin,
@@ -317,6 +334,7 @@ fn provisioner(
 )]
 fn serve(
     core: &Core,
+    admission: Admission,
     ca: &Arc<Ca>,
     own: KeyAndCertificate,
     admin: PublicKey,
@@ -327,6 +345,7 @@ fn serve(
 ) -> impl Future<Output = Result<(), ServeError>> + use<> {
     let service = FleetService {
         core: core.clone(),
+        admission: Arc::new(admission),
         ca: ca.clone(),
         own: own.clone(),
         pin: ca.pin(),
@@ -337,8 +356,9 @@ fn serve(
     let tokens = core.tokens();
     let lookup = move |hash: &str| -> Option<TenantName> { tokens.tenant_of(hash) };
     let config = ServerConfig::new(own).admin(admin).tokens(Arc::new(lookup));
-    let routes =
-        Routes::new(fleet_server(service)).add_service(node_server(NodeService::new(core.clone())));
+    let routes = Routes::new(fleet_server(service.clone()))
+        .add_service(membership_server(service))
+        .add_service(node_server(NodeService::new(core.clone())));
     gpuloom_api::serve(listener, config, routes, stop.cancelled_owned())
 }
 

@@ -1,6 +1,8 @@
 //! What a node is told, with the limits of each value.
 
 use super::error::NodeError;
+use crate::config::JoinBy;
+use crate::instance::InstanceConfig;
 use crate::launch::{HostLimits, LOG_FILE_BYTES, LOG_FILES, LaunchConfig};
 use gpuloom_api::Endpoints;
 use gpuloom_api::tls::CaPin;
@@ -48,6 +50,10 @@ pub struct NodeConfig {
     pub job_user: String,
     /// Where `gpuloom jobs-holder` starts and ends jobs; `None`: this process does.
     pub jobs_socket: Option<PathBuf>,
+    /// How it gets its certificate.
+    pub join: JoinBy,
+    /// The cloud it is an instance of; `None` on any other machine.
+    pub instance: Option<InstanceConfig>,
     /// A delegated cgroup v2 directory; `None`: where cgroup v2 is mounted.
     pub cgroup_parent: Option<PathBuf>,
     /// What each job may use of the host.
@@ -81,6 +87,8 @@ impl From<crate::config::NodeConfig> for NodeConfig {
             grace_s: c.grace_s,
             job_user: c.job_user,
             jobs_socket: c.jobs_socket,
+            join: c.join,
+            instance: c.instance,
             cgroup_parent: None,
             job_limits: HostLimits::default(),
             log_file_bytes: LOG_FILE_BYTES,

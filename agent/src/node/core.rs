@@ -11,9 +11,11 @@ use super::door::{self, Seen};
 use super::error::NodeError;
 use super::gpus::Gpus;
 use super::ledger;
+use super::notice;
 use super::watch::{Use, excess};
 use crate::launch::{Adopted, Found, Launcher, Order, now};
 use gpuloom_api::proto;
+use gpuloom_cloud_imds::Notice;
 use gpuloom_fleet::{
     AttemptEnd, AttemptId, Backend, Bytes, DeviceGrant, EndCause, JobSpec, Millis, StopCause,
 };
@@ -37,6 +39,8 @@ pub(crate) enum Inbox {
     /// The refusal is on disk: the attempt will never start.
     Refused(AttemptId, AttemptEnd),
     Forgotten(Vec<AttemptId>),
+    /// What the cloud announces, told again as time passes; `None`: nothing any more.
+    Notice(Option<Notice>),
 }
 
 /// Where an attempt stands.
@@ -57,6 +61,8 @@ pub(crate) struct Tracked {
     pub(super) recorded: bool,
     pub(super) state: State,
     pub(super) memory_used: Option<Bytes>,
+    /// The announced moment it was told to end before: once for each.
+    leaves_before: Option<Millis>,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -73,6 +79,8 @@ pub(crate) struct Core {
     refusing: BTreeSet<AttemptId>,
     pub(super) refused: BTreeMap<AttemptId, AttemptEnd>,
     forgetting: BTreeSet<AttemptId>,
+    /// While there is one the node takes no more jobs.
+    pub(super) notice: Option<Notice>,
     grace: Duration,
     inbox: mpsc::Sender<Inbox>,
     door: door::Handle,
@@ -157,6 +165,7 @@ impl Core {
             refusing: BTreeSet::new(),
             refused: BTreeMap::new(),
             forgetting: BTreeSet::new(),
+            notice: None,
             grace: Duration::from_secs(config.grace_s),
             inbox,
             door,
@@ -237,6 +246,7 @@ impl Core {
             recorded,
             state,
             memory_used: None,
+            leaves_before: None,
             stop,
         };
         self.tracked.insert(order.attempt, tracked);
@@ -281,6 +291,11 @@ impl Core {
             Inbox::Refused(id, end) => {
                 self.refusing.remove(&id);
                 self.refused.insert(id, end);
+            }
+            Inbox::Notice(notice) => {
+                self.notice = notice;
+                self.start_waiting();
+                self.leave();
             }
             Inbox::Forgotten(ids) => {
                 for id in ids {
@@ -350,6 +365,14 @@ impl Core {
 
     /// Starts what waits, once the driver answers; refuses what does not fit or waits too long.
     fn start_waiting(&mut self) {
+        if self.notice.is_some() {
+            // The lead gives them to another node.
+            let why = StopCause::Drained;
+            for (id, _) in std::mem::take(&mut self.waiting) {
+                self.refuse(id, EndCause::Stopped { why: why.clone() });
+            }
+            return;
+        }
         let trouble = self.gpus.trouble.as_ref().map(|(why, _)| why.clone());
         for (id, (order, since)) in std::mem::take(&mut self.waiting) {
             if let Some(why) = &trouble {
@@ -366,6 +389,28 @@ impl Core {
             match ledger::refusal(&self.gpus.devices, &held, &order.grants) {
                 Some(message) => self.refuse(id, EndCause::LaunchFailed { message }),
                 None => self.track(&order, State::Starting, Some(Begin::Order(order.clone()))),
+            }
+        }
+    }
+
+    /// Stops what has to end before the announced moment.
+    fn leave(&mut self) {
+        let Some(announced) = &self.notice else {
+            return;
+        };
+        let told = |t: &Tracked| t.leaves_before.is_some() && t.leaves_before == announced.at;
+        for tracked in self
+            .tracked
+            .values_mut()
+            .filter(|t| t.is_live() && !told(t))
+        {
+            let asked = tracked.grace.unwrap_or(self.grace);
+            if let Some(grace) = notice::stop_within(announced, asked, now()) {
+                tracked.leaves_before = announced.at;
+                tracked.stop(Stop {
+                    cause: StopCause::Drained,
+                    grace,
+                });
             }
         }
     }

@@ -37,7 +37,10 @@ pub enum NodeError {
         /// Where the token is looked for.
         path: PathBuf,
     },
-    /// The lead does not take the token.
+    /// The cloud's word for which instance this is cannot be had.
+    #[error("the node cannot prove which instance it is")]
+    Proof(#[from] gpuloom_cloud_imds::MetadataError),
+    /// The lead does not take the token or the proof.
     #[error("the fleet did not let the node in")]
     NotJoined {
         /// The lead's answer.

@@ -1,15 +1,30 @@
-//! The node's key and certificate: made here, signed by the lead for a join token.
+//! The node's key and certificate: made here, signed by the lead for a join token or for a cloud's proof
+//! of which instance it is, and renewed at half its life.
 
 use super::config::NodeConfig;
 use super::error::NodeError;
 use super::session::Backoff;
+use crate::config::JoinBy;
 use base64::Engine as _;
-use gpuloom_api::tls::{KeyAndCertificate, SecretKey};
-use gpuloom_api::{Admittance, BearerToken, CallError};
+use gpuloom_api::proto;
+use gpuloom_api::tls::{KeyAndCertificate, NODE_LIFETIME, SecretKey, not_after};
+use gpuloom_api::{Admittance, BearerToken, CallError, Joined};
+use gpuloom_cloud_attest::{Challenge, Cloud};
+use gpuloom_cloud_imds::Dialect;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How much longer than its lifetime a certificate may seem to live on a clock that is behind.
+const SLACK: Duration = Duration::from_secs(3_600);
+/// Least time between two renewals.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(3_600);
+/// First and longest wait before a renewal that failed is tried again.
+const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
@@ -59,38 +74,166 @@ fn pem(der: &[u8]) -> String {
     out + "\n-----END CERTIFICATE-----\n"
 }
 
-/// The node's identity: that of its directory, or a new one for its join token, asked for until
-/// the lead answers. The token is removed once it is used.
+/// The node's identity: that of its directory, or a new one, asked for until the lead answers. A
+/// token is removed once it is used; a proof is made for each try.
 pub(crate) async fn load_or_join(config: &NodeConfig) -> Result<KeyAndCertificate, NodeError> {
     let dir = config.data_dir.join("identity");
-    if let Some(identity) = load(&dir)? {
-        return Ok(identity);
+    match load(&dir)? {
+        Some(identity) if !has_ended(&identity) => Ok(identity),
+        Some(_) => {
+            tracing::warn!("the node's certificate has ended while nobody could renew it");
+            join(config, true).await
+        }
+        None => join(config, false).await,
     }
+}
+
+fn has_ended(identity: &KeyAndCertificate) -> bool {
+    not_after(&identity.certificate).is_none_or(|end| end <= SystemTime::now())
+}
+
+/// Joins; `member`: it was one before, so that its key alone may do.
+async fn join(config: &NodeConfig, member: bool) -> Result<KeyAndCertificate, NodeError> {
+    let dir = config.data_dir.join("identity");
     let path = config.data_dir.join("join-token");
     let no_token = || NodeError::NoToken { path: path.clone() };
-    let token = read(&path)?.ok_or_else(no_token)?;
-    let token: BearerToken = token.trim().parse().map_err(|_| no_token())?;
-    let by = Admittance::Token(token);
+    let token = match (config.join, read(&path)?) {
+        (JoinBy::Instance, _) => None,
+        (JoinBy::Token, None) if member => None,
+        (JoinBy::Token, None) => return Err(no_token()),
+        (JoinBy::Token, Some(text)) => {
+            let token: Result<BearerToken, _> = text.trim().parse();
+            Some(token.map_err(|_| no_token())?)
+        }
+    };
     let key = key(&dir)?;
     let mut backoff = Backoff::default();
     let joined = loop {
-        let endpoints = config.endpoints()?;
-        let pin = config.pin()?;
-        let asked = gpuloom_api::join(endpoints, pin, &by, &config.instance_id, key.clone());
-        match asked.await {
+        match ask(config, token.as_ref(), &key).await {
             Ok(joined) => break joined,
-            Err(error) if is_final(&error) => return Err(NodeError::NotJoined { source: error }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot join the fleet yet, trying again");
-                backoff.wait().await;
+            Err(NodeError::NotJoined { source }) if !is_final(&source) => {
+                tracing::warn!(error = %source, "cannot join the fleet yet, trying again");
             }
+            Err(NodeError::Proof(error)) if error.is_transient() => {
+                tracing::warn!(%error, "cannot prove which instance this is yet, trying again");
+            }
+            Err(error) => return Err(error),
         }
+        backoff.wait().await;
     };
-    write(&dir.join(CA), &pem(&joined.identity.ca))?;
-    write(&dir.join(CERTIFICATE), &pem(&joined.identity.certificate))?;
-    on("remove the used", &path, fs::remove_file(&path))?;
+    keep(&dir, &joined)?;
+    if token.is_some() {
+        on("remove the used", &path, fs::remove_file(&path))?;
+    }
     tracing::info!(fleet = joined.fleet_id, "joined");
     Ok(joined.identity)
+}
+
+async fn ask(
+    config: &NodeConfig,
+    token: Option<&BearerToken>,
+    key: &SecretKey,
+) -> Result<Joined, NodeError> {
+    let (endpoints, pin) = (config.endpoints()?, config.pin()?);
+    let refused = |source| NodeError::NotJoined { source };
+    let by = match (token, &config.instance) {
+        (Some(token), _) => Admittance::Token(token.clone()),
+        (None, Some(instance)) if config.join == JoinBy::Instance => {
+            let asked = gpuloom_api::join_challenge(endpoints.clone(), pin).await;
+            let asked = asked.map_err(refused)?;
+            let public = key.public_key();
+            let challenge = Challenge::new(&asked.fleet_id, &asked.nonce, public.spki_der());
+            let cloud = match instance.dialect {
+                Dialect::Aws => Cloud::Aws,
+                Dialect::Gcp => Cloud::Gcp,
+                Dialect::Azure => Cloud::Azure,
+            };
+            let text = challenge.text(cloud);
+            let sts = asked.aws_sts_endpoint.as_deref();
+            let proof = instance.service()?.proof(&text, sts).await?;
+            Admittance::Proof {
+                proof: proto::Proof {
+                    cloud: cloud.to_string(),
+                    nonce: asked.nonce,
+                    document: proof.document,
+                },
+                pool: config.pool.clone(),
+            }
+        }
+        (None, _) => Admittance::Member,
+    };
+    let asked = gpuloom_api::join(endpoints, pin, &by, &config.instance_id, key.clone());
+    asked.await.map_err(refused)
+}
+
+/// Puts what the lead signed on disk; the key is there already.
+fn keep(dir: &Path, joined: &Joined) -> Result<(), NodeError> {
+    write(&dir.join(CA), &pem(&joined.identity.ca))?;
+    write(&dir.join(CERTIFICATE), &pem(&joined.identity.certificate))
+}
+
+/// How long until a certificate that has `left` to live is renewed: at half its life, and at once when
+/// it is one of those that were given for ten years.
+fn renew_in(left: Duration) -> Duration {
+    if left > NODE_LIFETIME + SLACK {
+        return Duration::ZERO;
+    }
+    left.saturating_sub(NODE_LIFETIME / 2)
+}
+
+/// Renews the certificate again and again, and tells everybody who presents it. A certificate that
+/// ended, or that the lead takes no more, is replaced by joining anew. Ends never.
+pub(crate) async fn renew(config: &NodeConfig, identity: &watch::Sender<KeyAndCertificate>) {
+    let mut failures = 0;
+    loop {
+        let present = identity.borrow().clone();
+        let left = not_after(&present.certificate)
+            .and_then(|end| end.duration_since(SystemTime::now()).ok())
+            .unwrap_or_default();
+        let due = match failures {
+            0 => renew_in(left),
+            n => renew_again_in(n),
+        };
+        sleep(due).await;
+        match renew_once(config, &present).await {
+            Ok(new) => {
+                tracing::info!("the node's certificate was renewed");
+                identity.send_replace(new);
+                failures = 0;
+                // Clocks that differ much must not make a loop of this.
+                sleep(BETWEEN_RENEWALS).await;
+            }
+            Err(error) => {
+                failures += 1;
+                let error = super::attempt::chain(&error);
+                tracing::warn!(error, "the node's certificate is not renewed yet");
+            }
+        }
+    }
+}
+
+/// Ten seconds, doubled each time, up to ten minutes.
+fn renew_again_in(failures: u32) -> Duration {
+    let doubled = RENEW_AGAIN.0 * 2u32.saturating_pow(failures.saturating_sub(1).min(10));
+    doubled.min(RENEW_AGAIN.1)
+}
+
+async fn renew_once(
+    config: &NodeConfig,
+    present: &KeyAndCertificate,
+) -> Result<KeyAndCertificate, NodeError> {
+    if has_ended(present) {
+        return join(config, true).await;
+    }
+    match gpuloom_api::renew(config.endpoints()?, config.pin()?, present).await {
+        Ok(joined) => {
+            keep(&config.data_dir.join("identity"), &joined)?;
+            Ok(joined.identity)
+        }
+        // It was renewed before, and the answer was lost: the one we have counts no more.
+        Err(error) if is_final(&error) => join(config, true).await,
+        Err(source) => Err(NodeError::NotJoined { source }),
+    }
 }
 
 /// True when trying again with the same token cannot help.
@@ -145,6 +288,18 @@ fn key(dir: &Path) -> Result<SecretKey, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_at_half_its_life_and_one_of_ten_years_at_once() {
+        let hours = |n: u64| Duration::from_secs(n * 3_600);
+        assert_eq!(renew_in(hours(24)), hours(12));
+        assert_eq!(renew_in(hours(13)), hours(1));
+        assert_eq!(renew_in(hours(12)), Duration::ZERO);
+        assert_eq!(renew_in(hours(1)), Duration::ZERO);
+        assert_eq!(renew_in(hours(10 * 365 * 24)), Duration::ZERO);
+        let waits: Vec<_> = (1..9).map(|n| renew_again_in(n).as_secs()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
+    }
     use gpuloom_api::tls::Ca;
     use std::os::unix::fs::PermissionsExt as _;
 

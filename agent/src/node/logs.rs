@@ -10,6 +10,7 @@ use gpuloom_api::{Identity, Refusal, ServerConfig};
 use gpuloom_fleet::AttemptId;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -52,12 +53,12 @@ fn towards(peer: &str) -> Option<IpAddr> {
 /// Serves until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    identity: KeyAndCertificate,
+    identity: watch::Receiver<KeyAndCertificate>,
     launcher: Launcher,
     shutdown: &CancellationToken,
 ) -> Result<(), NodeError> {
     let routes = Routes::new(gpuloom_api::node_logs_server(Service { launcher }));
-    let config = ServerConfig::new(identity);
+    let config = ServerConfig::renewed(identity);
     gpuloom_api::serve(listener, config, routes, shutdown.cancelled()).await?;
     Ok(())
 }

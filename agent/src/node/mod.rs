@@ -17,6 +17,7 @@ mod gpus;
 mod identity;
 mod ledger;
 mod logs;
+mod notice;
 mod report;
 mod session;
 mod watch;
@@ -78,14 +79,19 @@ pub async fn run_observed(
         door.handle(),
     );
     core.adopt(adopted);
-    let serving = logs::serve(listener, identity.clone(), launcher.clone(), &shutdown);
-    let session = session::run(&config, identity, core.reports(), inbox);
+    let identity = channel::Sender::new(identity);
+    let serving = logs::serve(listener, identity.subscribe(), launcher.clone(), &shutdown);
+    let session = session::run(&config, identity.subscribe(), core.reports(), inbox.clone());
+    let renewing = identity::renew(&config, &identity);
+    let watching = notice::watch(&config, core.reports(), inbox);
     let observing = observe(core.reports(), observed);
     let ended = tokio::select! {
         ended = core.run(messages) => ended,
         served = serving => served,
         ended = session => ended,
         () = observing => Ok(()),
+        () = renewing => Ok(()),
+        () = watching => Ok(()),
         () = shutdown.cancelled() => Ok(()),
     };
     door.close().await;

@@ -107,7 +107,12 @@ impl Core {
                 .collect(),
             attempts: live.chain(refused).collect(),
             capabilities: self.capabilities.clone().into_iter().collect(),
-            notice: None,
+            notice: self.notice.as_ref().map(|n| proto::Notice {
+                kind: n.kind.to_string(),
+                at_ms: n.at.map(|at| at.0),
+                id: n.id.clone(),
+                source: n.source.to_owned(),
+            }),
             health: health
                 .map(|(device, health, reason)| proto::HealthReport {
                     device: device.to_string(),

@@ -48,7 +48,7 @@ impl Backoff {
 /// Keeps a session with the lead for ever. Returns only when the core has ended.
 pub(crate) async fn run(
     config: &NodeConfig,
-    identity: KeyAndCertificate,
+    identity: watch::Receiver<KeyAndCertificate>,
     reports: watch::Receiver<Arc<NodeReport>>,
     core: mpsc::Sender<Inbox>,
 ) -> Result<(), NodeError> {
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let pin = config.pin()?;
     let mut backoff = Backoff::default();
     loop {
-        let credential = Credential::Certificate(identity.clone());
+        let credential = Credential::Certificate(identity.borrow().clone());
         let held = match Client::connect(endpoints.clone(), pin, credential).await {
             Ok(client) => hold(&client, reports.clone(), &core, &mut backoff).await,
             Err(error) => Err(error),

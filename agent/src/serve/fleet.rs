@@ -3,6 +3,7 @@
 use super::jobs::{Filter, id, limit, optional, whose};
 use super::stream::{Replies, watched};
 use super::{logs, session, stream::fed};
+use crate::lead::admission::{Admission, key_hash};
 use crate::lead::core::Core;
 use crate::lead::load::events_after;
 use crate::lead::record::TokenPurpose;
@@ -12,7 +13,6 @@ use gpuloom_api::proto::{self, fleet_server::Fleet};
 use gpuloom_api::tls::{Ca, CaPin, KeyAndCertificate, PublicKey};
 use gpuloom_api::{BearerToken, Identity, Refusal, negotiate};
 use gpuloom_fleet::{DeviceId, Event, JobId, JobSpec, Kind, NodeId, Object, PoolName};
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,6 +25,7 @@ const EVENTS_AT_ONCE: usize = 500;
 #[derive(Clone)]
 pub(crate) struct FleetService {
     pub(crate) core: Core,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) ca: Arc<Ca>,
     /// The lead's own key, towards nodes.
     pub(crate) own: KeyAndCertificate,
@@ -47,10 +48,6 @@ impl fmt::Debug for FleetService {
 
 fn kind(text: &str) -> Result<Kind, Refusal> {
     id("kind", text)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 // === impl FleetService ===
@@ -106,9 +103,6 @@ impl FleetService {
     }
 
     async fn admit(&self, r: proto::JoinRequest) -> Result<proto::JoinReply, Refusal> {
-        let token: BearerToken = r.token.parse().map_err(|e: gpuloom_api::ParseTokenError| {
-            Refusal::denied(e.to_string(), "check the file the token came from")
-        })?;
         let node: NodeId = id("node_id", &r.node_id)?;
         // Signed before it is stored: a bad request uses no token up. Nobody gets the certificate
         // unless the join is stored.
@@ -120,20 +114,45 @@ impl FleetService {
         let certificate = signed.map_err(bad)?;
         // Each request is signed anew and differs; who asks again is known by the key.
         let key = PublicKey::of_certificate(&certificate).map_err(bad)?;
-        let ask = Join {
-            token_hash: token.sha256(),
+        let agent_version = session::word(r.agent_version);
+        if let Some(proof) = &r.proof {
+            let pool: PoolName = id("pool", &r.pool)?;
+            let judged = self.admission.judge(proof, pool, node, &key, agent_version);
+            let ask = judged.await?;
+            self.core
+                .write("join", move |s, now| s.join_instance(&ask, now))
+                .await?;
+            return Ok(self.signed(&certificate));
+        }
+        let mut ask = Join {
+            token_hash: String::new(),
             node,
-            request: sha256(key.spki_der()),
-            agent_version: session::word(r.agent_version),
+            request: key_hash(&key),
+            agent_version,
         };
+        if r.token.is_empty() {
+            self.core
+                .write("join", move |s, now| s.come_back(&ask, now))
+                .await?;
+            return Ok(self.signed(&certificate));
+        }
+        let token: BearerToken = r.token.parse().map_err(|e: gpuloom_api::ParseTokenError| {
+            Refusal::denied(e.to_string(), "check the file the token came from")
+        })?;
+        ask.token_hash = token.sha256();
         self.core
             .write("join", move |s, now| s.join(&ask, now))
             .await?;
-        Ok(proto::JoinReply {
+        Ok(self.signed(&certificate))
+    }
+
+    /// What a node gets for its request.
+    pub(super) fn signed(&self, certificate: &[u8]) -> proto::JoinReply {
+        proto::JoinReply {
             certificate_der: certificate.to_vec(),
             ca_der: self.ca.certificate().to_vec(),
             fleet_id: self.fleet_id.clone(),
-        })
+        }
     }
 
     async fn object(&self, r: proto::GetObjectRequest) -> Result<proto::ObjectRecord, Refusal> {

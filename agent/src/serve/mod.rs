@@ -5,6 +5,7 @@ mod fleet;
 mod http;
 mod jobs;
 mod logs;
+mod membership;
 mod session;
 mod stream;
 

@@ -3,8 +3,8 @@
 use super::stream::Replies;
 use crate::lead::core::Core;
 use crate::lead::state::{AttemptSaid, CloudNotice, NodeSaid, SaidPhase};
+use gpuloom_api::Refusal;
 use gpuloom_api::proto::{self, node_server::Node};
-use gpuloom_api::{Identity, Refusal};
 use gpuloom_fleet::{
     AttemptEnd, Bytes, Device, DeviceHealth, DeviceId, EndCause, Exit, Millis, StopCause,
 };
@@ -51,19 +51,11 @@ impl Node for NodeService {
         &self,
         request: Request<Streaming<proto::NodeReport>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let Identity::Node(node) = Identity::of(&request) else {
-            return Err(Refusal::denied("a session is for nodes", "").into());
-        };
-        let id = node.clone();
-        let known = self
-            .core
-            .read(move |s, _| s.nodes.contains_key(&id))
-            .await?;
-        if !known {
-            let message = format!("node {node} is no member of the fleet any more");
-            let fix = "end the agent; to join again, remove its identity and use a new join token";
-            return Err(Refusal::denied(message, fix).into());
-        }
+        let from = super::membership::presented(&request)?;
+        let node = from.node.clone();
+        self.core
+            .read(move |s, now| s.member(&from, now).map(drop))
+            .await??;
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut orders = self.core.connect(node.clone(), session).await?;
         // What was wanted before is wanted still: a node that ended before it noted an order asks by coming back.

@@ -2,12 +2,13 @@
 //! speaks: everything between them is real, mTLS included.
 
 use super::{FleetService, NodeService};
+use crate::lead::admission::Admission;
 use crate::lead::core::{Clock, Core};
 use crate::lead::provision::{Book, Clouds, NodeTemplate, Provisioner};
 use crate::lead::state::{Keep, State};
 use gpuloom_api::tls::{Ca, CaPin, Credential, SecretKey};
 use gpuloom_api::{
-    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server,
+    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server, membership_server,
     join, node_server, proto, serve,
 };
 use gpuloom_cloud::FakeCloud;
@@ -81,9 +82,18 @@ impl Lead {
             backend: Backend::Simulated,
             sim_state: None,
         };
+        let clouds = Arc::new(Clouds::new(cloud.clone()));
+        let admission = Admission::new(
+            core.clone(),
+            clouds.clone(),
+            fleet.clone(),
+            "f1".to_owned(),
+            crate::instance::AttestConfig::default(),
+            None,
+        );
         let provisioner = Provisioner {
             core: core.clone(),
-            clouds: Arc::new(Clouds::new(cloud.clone())),
+            clouds,
             offerings: Arc::default(),
             book: Arc::new(Book::new(core.clone(), template)),
             fleet,
@@ -94,6 +104,7 @@ impl Lead {
         tokio::spawn(provisioner.run(stop.clone()));
         let service = FleetService {
             core: core.clone(),
+            admission: Arc::new(admission.expect("a verifier")),
             ca: ca.clone(),
             own: own.clone(),
             pin: ca.pin(),
@@ -105,8 +116,9 @@ impl Lead {
         let config = ServerConfig::new(own)
             .admin(admin.public_key())
             .tokens(Arc::new(move |hash: &str| tokens.tenant_of(hash)));
-        let routes =
-            Routes::new(fleet_server(service)).add_service(node_server(NodeService::new(core)));
+        let routes = Routes::new(fleet_server(service.clone()))
+            .add_service(membership_server(service))
+            .add_service(node_server(NodeService::new(core)));
         tokio::spawn(serve(
             listener,
             config,

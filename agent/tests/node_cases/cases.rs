@@ -1,12 +1,18 @@
 use super::rig::{Rig, in_time, this_program};
+use gpuloom_agent::instance::InstanceConfig;
 use gpuloom_api::proto::ReadNodeLogRequest;
 use gpuloom_api::proto::read_logs_request::Stream;
 use gpuloom_api::tls::KeyAndCertificate;
 use gpuloom_api::{Endpoints, NodeLogClient};
+use gpuloom_cloud_imds::Dialect;
+use gpuloom_doubles::clock::Clock;
+use gpuloom_doubles::imds::{
+    Announcement, Authority, Dialect as PlaysDialect, Double, Instance, Options,
+};
 use gpuloom_fleet::{Bytes, EndCause, StopCause};
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Case = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -27,7 +33,78 @@ pub(crate) const ALL: &[(&str, Case)] = cases![
     a_silent_driver_is_told_and_orders_wait_for_it,
     a_foreign_process_and_an_xid_are_told,
     logs_are_for_the_lead_alone,
+    a_node_that_is_taken_back_is_empty_in_time_and_says_so,
 ];
+
+async fn a_node_that_is_taken_back_is_empty_in_time_and_says_so() {
+    let clock = Clock::default();
+    let options = Options {
+        dialect: PlaysDialect::Azure,
+        instance: Instance {
+            id: "vm-1".to_owned(),
+            vm_id: "v".to_owned(),
+            account: "s".to_owned(),
+            region: "eastus".to_owned(),
+            zone: String::new(),
+            instance_type: "Standard_NC4as_T4_v3".to_owned(),
+            private_address: "127.0.0.1".to_owned(),
+            public_address: String::new(),
+            identity: false,
+        },
+        authority: Authority::start(clock.clone()).await.expect("keys"),
+        clock,
+        listen: ([127, 0, 0, 1], 0).into(),
+    };
+    let cloud = Double::start(options).await.expect("a metadata service");
+    let mut rig = Rig::start().await;
+    rig.stop_node().await;
+    rig.config.instance = Some(InstanceConfig {
+        dialect: Dialect::Azure,
+        metadata: Some(cloud.endpoint()),
+        endpoint: None,
+        resource_group: None,
+    });
+    rig.start_node().await;
+    // One that takes SIGTERM, and one that does not and asks for a minute of grace.
+    rig.want("1#1", &["sleep", "600"], 0, 1);
+    rig.want("2#1", &["sh", "-c", "trap '' TERM; sleep 600"], 1, 1);
+    rig.change("2#1", |order| {
+        if let Some(spec) = &mut order.spec {
+            spec.grace_s = Some(60);
+        }
+    });
+    rig.attempt("1#1", "running").await;
+    rig.attempt("2#1", "running").await;
+    let begun = Instant::now();
+    cloud.announce(Announcement::OfAnother { in_ms: 14_000 });
+    cloud.announce(Announcement::Preempt { in_ms: 14_000 });
+    let report = rig.report("the notice", |r| r.notice.is_some()).await;
+    let notice = report.notice.expect("was just there");
+    assert_eq!(notice.kind, "preempt");
+    // What comes now goes to another node.
+    rig.want("3#1", &["true"], 0, 1);
+    let drained = EndCause::Stopped {
+        why: StopCause::Drained,
+    };
+    let (refused, cause) = rig.end("3#1").await;
+    assert_eq!((refused.started_at_ms, cause), (None, drained.clone()));
+    assert_eq!(rig.end("1#1").await.1, drained);
+    assert_eq!(rig.end("2#1").await.1, drained);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(14 - 5), "{took:?}");
+    // The event may begin once the lead has stored how everything ended, and no sooner.
+    assert!(cloud.acknowledged().is_empty());
+    rig.lead.orders.send_modify(|o| {
+        o.forget = o.attempts.iter().map(|a| a.attempt.clone()).collect();
+        o.attempts.clear();
+    });
+    rig.report("an empty node", |r| r.attempts.is_empty()).await;
+    while cloud.acknowledged().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(cloud.acknowledged(), [notice.id]);
+    rig.finish().await;
+}
 
 fn exit_code(report: &gpuloom_api::proto::AttemptReport) -> Option<i32> {
     report.exit_code

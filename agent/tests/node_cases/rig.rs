@@ -66,6 +66,8 @@ impl Rig {
             // This very program is the workload, and nobody else may read it where it lies.
             job_user: "root".to_owned(),
             jobs_socket: None,
+            join: gpuloom_agent::config::JoinBy::Token,
+            instance: None,
             cgroup_parent: None,
             job_limits: HostLimits::default(),
             log_file_bytes: 1 << 20,

@@ -2,7 +2,7 @@
 
 use super::draft::{Change, Draft};
 use super::{State, live_attempt};
-use crate::lead::record::{JoinUse, NodeRecord, Piece, TokenPurpose, TokenRecord};
+use crate::lead::record::{JoinUse, Membership, NodeRecord, Piece, TokenPurpose, TokenRecord};
 use gpuloom_api::Refusal;
 use gpuloom_fleet::{AttemptEnd, Backend, EndCause, EventKind, JobId, Millis, NodeId, PoolName};
 use std::collections::BTreeMap;
@@ -73,25 +73,56 @@ impl State {
                 ..token.clone()
             }));
         }
-        if old.is_none() {
-            draft.put(Piece::Node(NodeRecord {
-                id: ask.node.clone(),
-                pool: pool.clone(),
-                joined_at: now,
-                cordon: None,
-                draining: false,
-                agent_version: ask.agent_version.clone(),
-                endpoint: String::new(),
-                backend: Backend::Nvml,
-                devices: Vec::new(),
-                capabilities: BTreeMap::new(),
-            }));
-            draft.event(EventKind::NodeJoined {
-                node: ask.node.clone(),
-                pool: pool.clone(),
-            });
-        }
+        let membership = Membership {
+            key: Some(ask.request.clone()),
+            by_instance: false,
+            certified_at: Some(now),
+        };
+        self.admit(
+            &mut draft,
+            &ask.node,
+            pool,
+            &ask.agent_version,
+            membership,
+            now,
+        );
         Ok((draft.finish(), pool.clone()))
+    }
+
+    /// Puts down that `node` is a member with this key: a new one, or the one that was.
+    pub(super) fn admit(
+        &self,
+        draft: &mut Draft<'_>,
+        node: &NodeId,
+        pool: &PoolName,
+        agent_version: &str,
+        membership: Membership,
+        now: Millis,
+    ) {
+        if let Some(old) = self.nodes.get(node) {
+            draft.put(Piece::Node(NodeRecord {
+                membership,
+                ..old.clone()
+            }));
+            return;
+        }
+        draft.put(Piece::Node(NodeRecord {
+            id: node.clone(),
+            pool: pool.clone(),
+            joined_at: now,
+            cordon: None,
+            draining: false,
+            agent_version: agent_version.to_owned(),
+            endpoint: String::new(),
+            backend: Backend::Nvml,
+            devices: Vec::new(),
+            capabilities: BTreeMap::new(),
+            membership,
+        }));
+        draft.event(EventKind::NodeJoined {
+            node: node.clone(),
+            pool: pool.clone(),
+        });
     }
 
     /// Cordons, drains or opens a node; true when that changes something.

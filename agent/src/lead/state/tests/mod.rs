@@ -212,6 +212,7 @@ impl World {
             backend: gpuloom_fleet::Backend::Simulated,
             devices: Vec::new(),
             capabilities: BTreeMap::new(),
+            membership: crate::lead::record::Membership::default(),
         };
         let mut draft = Draft::new(&self.state);
         draft.put(Piece::Node(record));
