@@ -1,6 +1,7 @@
 //! The daemon: the only place where clocks tick, sockets open and devices are touched.
 
 mod agent;
+pub mod commands;
 pub mod config;
 mod files;
 pub mod instance;

@@ -21,5 +21,6 @@ pub(crate) mod view;
 pub use core::FAILPOINTS;
 pub use load::LoadError;
 pub use provision::InventoryError;
+pub(crate) use provision::open_cloud;
 pub use record::RecordError;
 pub use run::{LeadError, run};
