@@ -8,7 +8,7 @@ use gpuloom_fleet::{Bytes, GpuModel, MilliGpu};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// When the table was last compared with the documentation.
+/// When the table was written down. It was not compared with the pages again, row by row, since.
 const DAY: &str = "2026-11-22";
 
 /// NVIDIA RTX PRO 6000 Blackwell Server Edition.
@@ -77,7 +77,7 @@ const AWS: &[&str] = &[
 
 /// The tables as a source.
 pub(super) fn source() -> Result<Source> {
-    let about = "the vendors' documentation of their machines: GPUs, vCPUs and memory where no other source states them";
+    let about = "written down by hand after the vendors' documentation of their machines, where no other source states GPUs, vCPUs and memory";
     super::source("vendor-docs", DAY, about.to_owned())
 }
 
