@@ -148,6 +148,15 @@ impl Admission {
             .map_err(|r| refusal(&r))?;
         let claims = self.verifier.claims(cloud, &proof.document, now).await;
         let claims = claims.map_err(|r| refusal(&r))?;
+        if known.is_none() {
+            // Nobody has to be asked about an instance that is not ours.
+            let instance = node.to_string();
+            return Err(refusal(&if launching {
+                Refused::NotKnownYet { instance }
+            } else {
+                Refused::NotLaunched { instance }
+            }));
+        }
         let listed = self.listed(&place, &pool, known.as_ref()).await?;
         let account = self.account(&place, listed.as_ref()).await?;
         let challenge = Challenge::new(&self.fleet_id, &proof.nonce, key.spki_der());

@@ -260,7 +260,18 @@ async fn a_proof_of_another_key_instance_or_account_lets_nobody_in() {
 async fn an_instance_that_was_not_launched_or_too_long_ago_stays_outside() {
     for which in places() {
         let mut w = World::new(which).await;
-        w.clock.advance(std::time::Duration::from_secs(3_700));
+        let put = move |s: &State, now: Millis| {
+            let mut draft = Draft::new(s);
+            for launch in s.launches.values() {
+                let at = Millis(now.0 - 3_700_000);
+                draft.put(Piece::Launch(LaunchRecord {
+                    at,
+                    ..launch.clone()
+                }));
+            }
+            Ok((draft.finish(), ()))
+        };
+        w.core.write("launch", put).await.expect("is stored");
         let late = w.own_proof().await;
         denied(w.judge(&late, &w.key).await, "has never joined");
         w.node = NodeId::new("i-0stranger").expect("an id");
