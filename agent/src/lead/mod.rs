@@ -7,6 +7,7 @@
 //! Every change is decided on the state, written to the store, and only then seen by anybody.
 
 pub(crate) mod admission;
+mod announce;
 pub(crate) mod batch;
 pub(crate) mod core;
 pub(crate) mod load;

@@ -1,6 +1,7 @@
 //! A lead from its start to its end.
 
 use super::admission::Admission;
+use super::announce::announce;
 use super::core::{Clock, Core};
 use super::load::{LoadError, load};
 use super::provision::{Book, Clouds, Inventory, InventoryError, NodeTemplate, Provisioner};
@@ -134,6 +135,12 @@ pub async fn run(
     })?;
     write_attribute(&config.data_dir, "metrics-endpoint", &metrics.to_string())?;
     let provisioner = provisioner(&core, &config, &inventory, &ca, &fleet, address);
+    let told = [
+        ("ca-pin", ca.pin().to_string()),
+        ("fleet-id", fleet.id.clone()),
+    ];
+    let announcing = announce(config.clone(), provisioner.clouds.clone(), told);
+    let announcing = tokio::spawn(announcing);
     let clouds = provisioner.clouds.clone();
     let provisioning = tokio::spawn(provisioner.run(stop.clone()));
     let admission = Admission::new(
@@ -159,6 +166,7 @@ pub async fn run(
     ready();
     let ended = supervise(serving, writer, &inner).await;
     provisioning.abort();
+    announcing.abort();
     ended
 }
 

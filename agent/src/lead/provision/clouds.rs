@@ -1,6 +1,9 @@
 //! The drivers of the places that pools name: one per account, region and endpoint, made when first needed.
 
 use gpuloom_cloud::{Cloud, CloudError, FailureClass};
+use gpuloom_cloud_aws::{AwsCloud, AwsOptions};
+use gpuloom_cloud_azure::{AzureCloud, AzureOptions};
+use gpuloom_cloud_gcp::{GcpCloud, GcpOptions};
 use gpuloom_fleet::PoolPlace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,32 +62,43 @@ impl Clouds {
 }
 
 fn key(place: &PoolPlace) -> Key {
-    let group = match place {
-        PoolPlace::Azure(p) => p.resource_group.as_str(),
-        _ => "",
-    };
-    [
-        place.kind(),
-        place.account().unwrap_or_default(),
-        group,
-        place.region().unwrap_or_default(),
-        place.endpoint().unwrap_or_default(),
-    ]
-    .map(str::to_owned)
+    let [kind, account, group, region] = place.home();
+    let endpoint = place.endpoint().unwrap_or_default();
+    [kind, account, group, region, endpoint].map(str::to_owned)
 }
 
 /// A driver with the credentials this machine has.
 pub(crate) async fn open(place: &PoolPlace) -> Result<Arc<dyn Cloud>, CloudError> {
-    match place {
+    Ok(match place {
         PoolPlace::Local | PoolPlace::Existing => {
             let message = format!("a pool of place {} has no driver", place.kind());
-            Err(CloudError::new(FailureClass::Invalid, message))
+            return Err(CloudError::new(FailureClass::Invalid, message));
         }
-        PoolPlace::Aws(_) | PoolPlace::Gcp(_) | PoolPlace::Azure(_) => {
-            let message = format!("this build has no driver of {}", place.kind());
-            Err(CloudError::new(FailureClass::Unsupported, message))
+        PoolPlace::Aws(p) => {
+            let options = AwsOptions {
+                region: p.region.clone(),
+                endpoint: p.endpoint.clone(),
+            };
+            Arc::new(AwsCloud::new(options).await?)
         }
-    }
+        PoolPlace::Gcp(p) => {
+            let options = GcpOptions {
+                project: p.project.clone(),
+                region: p.region.clone(),
+                endpoint: p.endpoint.clone(),
+            };
+            Arc::new(GcpCloud::new(options).await?)
+        }
+        PoolPlace::Azure(p) => {
+            let options = AzureOptions {
+                subscription: p.subscription.clone(),
+                resource_group: p.resource_group.clone(),
+                location: p.location.clone(),
+                endpoint: p.endpoint.clone(),
+            };
+            Arc::new(AzureCloud::new(options)?)
+        }
+    })
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ mod offerings;
 
 pub(crate) use book::{Book, NodeTemplate};
 pub(crate) use clouds::Clouds;
-pub(crate) use inventory::Inventory;
 pub(crate) use clouds::open as open_cloud;
+pub(crate) use inventory::Inventory;
 pub use inventory::InventoryError;
 pub(crate) use offerings::Offerings;
 
@@ -18,8 +18,8 @@ use super::record::NodeRecord;
 use super::state::{PoolSeen, State};
 use autoscale::Autoscaler;
 use gpuloom_cloud::{
-    Cloud, FailureClass, Instance, InstanceState, MemberNode, Members, Outages, Outcome, Plan,
-    Tags, Why, carry_out, reconcile,
+    Cloud, FailureClass, Instance, InstanceState, LaunchBook as _, LaunchRecord, LaunchState,
+    MemberNode, Members, Outages, Outcome, Plan, Tags, Why, carry_out, reconcile,
 };
 use gpuloom_fleet::{
     FleetName, InstanceId, Millis, NodeId, NodeState, PoolName, PoolPlace, PoolSpec, Seconds,
@@ -236,7 +236,24 @@ impl Provisioner {
                     tracing::warn!(%node, %error, "its instance is not listed and not known to be gone");
                     continue;
                 }
+                self.forget(&instance).await?;
                 self.gone(node.clone(), "its instance is gone").await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The launch of an instance that is verified gone: nothing waits for it to be listed.
+    async fn forget(&self, instance: &InstanceId) -> Result<(), gpuloom_api::Refusal> {
+        let gone = instance.clone();
+        let of = move |s: &State, _| {
+            let is = |l: &LaunchRecord| matches!(&l.state, LaunchState::Launched { instance } if *instance == gone);
+            let found = s.launches.values().filter(|l| is(l)).map(|l| l.id);
+            found.collect::<Vec<_>>()
+        };
+        for launch in self.core.read(of).await? {
+            if let Err(error) = self.book.forget(launch).await {
+                tracing::warn!(%launch, %error, "not forgotten");
             }
         }
         Ok(())
@@ -380,6 +397,7 @@ impl Provisioner {
                     .iter()
                     .any(|t| t.instance == instance && t.why == Why::Unfinished);
                 *exists = exists.saturating_sub(u32::from(!finished));
+                self.forget(&instance).await?;
                 if let Ok(node) = NodeId::new(instance.as_str()) {
                     self.gone(node, "its instance was terminated").await?;
                 }
@@ -547,3 +565,6 @@ async fn collect(
     }
     still
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::State;
 use gpuloom_fleet::{
-    Kind, MAX_TENANT_DEPTH, Object, PoolName, PoolSpec, Problems, TenantName, TenantSpec,
+    Kind, MAX_TENANT_DEPTH, Object, PoolName, PoolPlace, PoolSpec, Problems, TenantName, TenantSpec,
 };
 
 /// Every problem of what `object` refers to in `state`.
@@ -114,8 +114,18 @@ fn same_nodes(state: &State, spec: &PoolSpec, p: &mut Problems) {
         let message = format!("is {} on existing nodes", old.gpu.per_node);
         p.add("gpu.per_node", spec.gpu.per_node, message, fix);
     }
-    if old.place != spec.place {
-        p.add("place", "", "cannot change while the pool exists", fix);
+    // Nodes elsewhere would be left behind, unlisted; what they are made of may change.
+    if old.place.home() != spec.place.home() {
+        let shown = |place: &PoolPlace| {
+            let parts = place.home();
+            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            parts.join("/")
+        };
+        let message = format!(
+            "cannot change while the pool exists: its nodes are in {}",
+            shown(&old.place)
+        );
+        p.add("place", shown(&spec.place), message, fix);
     }
 }
 

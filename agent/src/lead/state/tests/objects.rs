@@ -435,3 +435,27 @@ fn a_node_whose_driver_is_being_opened_joins_and_one_whose_driver_fails_is_told(
         assert_eq!(found, told, "{problem:?}");
     }
 }
+
+#[test]
+fn a_pool_of_a_cloud_stays_in_its_account_and_region() {
+    use gpuloom_fleet::AwsPlace;
+    let mut w = World::small();
+    let in_region = |region: &str, image: &str| PoolSpec {
+        place: PoolPlace::Aws(Box::new(AwsPlace {
+            region: region.to_owned(),
+            subnets: vec!["subnet-a".to_owned()],
+            image: image.to_owned(),
+            root_disk_gib: 50,
+            ..AwsPlace::default()
+        })),
+        ..pool("cloud")
+    };
+    let first = in_region("us-east-1", "ami-1");
+    w.declare(Object::Pool(first), 0).expect("a pool");
+    let image = in_region("us-east-1", "ami-2");
+    w.declare(Object::Pool(image), 1).expect("another image");
+    for moved in [in_region("us-east-2", "ami-2"), pool("cloud")] {
+        let refused = w.declare(Object::Pool(moved), 2).expect_err("its nodes stay");
+        assert!(refused.to_string().contains("aws/us-east-1"), "{refused}");
+    }
+}
