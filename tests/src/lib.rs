@@ -2,6 +2,7 @@
 
 mod audit;
 mod built;
+mod cloud;
 mod fleet;
 mod http;
 mod leftovers;
@@ -13,6 +14,7 @@ mod wait;
 
 pub use audit::{Audit, LimitOf};
 pub use built::{Built, repository};
+pub use cloud::{CloudRig, Kind, SECRETS};
 pub use fleet::{Answer, Fleet, milli};
 pub use http::get;
 pub use process::{is_alive, kill, mentioning, session_of, start_time};
