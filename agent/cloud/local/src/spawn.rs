@@ -4,6 +4,7 @@
     reason = "a session of its own and closed descriptors have to be made between fork and exec"
 )]
 
+use gpuloom_cloud::Role;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +16,7 @@ use std::sync::mpsc;
 /// In the environment of everything an instance starts: its directory. How a termination finds stragglers.
 pub(crate) const MARK: &str = "GPULOOM_INSTANCE_DIR";
 
-/// What an agent gets of our environment. It may be Terraform's, with the admin key, tokens and the
+/// What every agent gets of our environment. It may be Terraform's, with the admin key, tokens and the
 /// passwords of clouds in it, and an agent lives on when that is long over.
 const KEPT: [&str; 9] = [
     "PATH",
@@ -30,9 +31,43 @@ const KEPT: [&str; 9] = [
     "LLVM_PROFILE_FILE",
 ];
 
+/// What a lead gets beside, for pools on clouds: who it is there, and where identities of nodes are verified. A node
+/// gets none of it: it launches nothing.
+const KEPT_BY_LEADS: [&str; 21] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CA_BUNDLE",
+    "AWS_EC2_METADATA_DISABLED",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "GPULOOM_AWS_STS_ENDPOINT",
+    "GPULOOM_GOOGLE_KEYS_URL",
+    "GPULOOM_AZURE_ROOTS",
+];
+
 /// Starts `binary agent --config <dir>/agent.toml`. The receiver gets the exit status if it ends while we live;
 /// a thread waits for that, so that no zombie stays.
-pub(crate) fn agent(binary: &Path, dir: &Path) -> io::Result<mpsc::Receiver<ExitStatus>> {
+pub(crate) fn agent(
+    binary: &Path,
+    dir: &Path,
+    role: Role,
+) -> io::Result<mpsc::Receiver<ExitStatus>> {
+    let more: &[&str] = match role {
+        Role::Lead => &KEPT_BY_LEADS,
+        Role::Node => &[],
+    };
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -47,6 +82,7 @@ pub(crate) fn agent(binary: &Path, dir: &Path) -> io::Result<mpsc::Receiver<Exit
         .env_clear()
         .envs(
             KEPT.iter()
+                .chain(more)
                 .filter_map(|name| Some((name, std::env::var_os(name)?))),
         )
         .env(MARK, dir)
