@@ -199,7 +199,16 @@ impl TokenCredential for Loopback {
             .send(&Context::default(), &mut request, None)
             .await
             .map_err(|e| {
-                Error::with_error(ErrorKind::Credential, e, "the token endpoint refused")
+                // Busy or out of reach is no word on the credentials.
+                let kind = match e.kind() {
+                    ErrorKind::HttpResponse { status, .. }
+                        if u16::from(*status) != 429 && u16::from(*status) < 500 =>
+                    {
+                        ErrorKind::Credential
+                    }
+                    kind => kind.clone(),
+                };
+                Error::with_error(kind, e, "the token endpoint refused")
             })?;
         let answer: TokenAnswer = serde_json::from_slice(answer.body().as_ref())?;
         let seconds = match &answer.expires_in {

@@ -168,7 +168,10 @@ impl Work {
                     return self.note(Entry::Launched { launch, instance });
                 }
                 Err(e) => match e.class {
-                    FailureClass::Transient => {}
+                    // A throttled call says nothing of what an earlier one with this token did.
+                    FailureClass::Transient | FailureClass::Throttled => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                     FailureClass::Auth | FailureClass::Invalid => {
                         return Err(format!("launch {launch}: {e}"));
                     }
