@@ -46,6 +46,9 @@ enum Chore {
     Bench {
         /// One benchmark by name; all of them without one.
         name: Option<String>,
+        /// The same goals on less input, for benchmarks that can.
+        #[arg(long)]
+        quick: bool,
         /// Print the rows as JSON.
         #[arg(long)]
         json: bool,
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
         Chore::Package { out, tag } => tag
             .map_or(Ok(()), |tag| package::check_tag(&tag))
             .and_then(|()| package::run(&root(), &out)),
-        Chore::Bench { name, json } => bench::run(name.as_deref(), json),
+        Chore::Bench { name, quick, json } => bench::run(name.as_deref(), quick, json),
     };
     match done {
         Ok(code) => code,

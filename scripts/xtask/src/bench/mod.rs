@@ -1,10 +1,12 @@
 //! Benchmarks: figure, goal, peer and ratio side by side in one run; SHORT when a goal is missed.
 
 mod build;
+mod clouds;
 mod fleet;
 mod footprint;
 mod kill;
 mod plan;
+mod size;
 mod start;
 
 pub(crate) use build::release as release_binaries;
@@ -30,17 +32,21 @@ pub(crate) struct Row {
     pub(crate) inputs: String,
 }
 
-type Bench = (&'static str, fn() -> Result<Vec<Row>>);
+/// Its name, and how it is measured: `true` on less input, where it can be.
+type Bench = (&'static str, fn(bool) -> Result<Vec<Row>>);
 
-const ALL: [Bench; 4] = [
-    ("provider-start", start::run),
-    ("provider-plan", plan::run),
-    ("agent-footprint", footprint::run),
-    ("kill-latency", kill::run),
+const ALL: [Bench; 7] = [
+    ("provider-start", |_| start::run()),
+    ("provider-plan", |_| plan::run()),
+    ("agent-footprint", |_| footprint::run()),
+    ("kill-latency", |_| kill::run()),
+    ("cloud-faults", clouds::run),
+    ("binary-size", |_| size::size()),
+    ("validate-time", |_| size::validate()),
 ];
 
 /// Runs one benchmark by name, or all of them.
-pub(crate) fn run(name: Option<&str>, json: bool) -> Result<ExitCode> {
+pub(crate) fn run(name: Option<&str>, quick: bool, json: bool) -> Result<ExitCode> {
     let chosen: Vec<&Bench> = ALL
         .iter()
         .filter(|(n, _)| name.is_none_or(|w| w == *n))
@@ -56,7 +62,7 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for (name, bench) in chosen {
         eprintln!("== {name}");
-        rows.extend(bench()?);
+        rows.extend(bench(quick)?);
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
