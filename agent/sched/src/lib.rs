@@ -4,6 +4,7 @@
 //! [`Decision`]. First come, first served within a priority; a job that does not fit does not block
 //! those behind it, unless it is waiting for devices that others were told to free for it.
 
+pub mod admit;
 pub mod choose;
 mod decide;
 mod decision;
