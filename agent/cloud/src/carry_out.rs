@@ -184,8 +184,15 @@ async fn send(
         Ok(launched) => LaunchState::Launched {
             instance: launched.instance.id.clone(),
         },
-        // Unknown whether it exists: the record stays as it was sent.
-        Err(e) if e.class == FailureClass::Transient => LaunchState::Sent,
+        // Unknown whether it exists, or nothing was said of what was sent before: the record stays as it was sent.
+        Err(e)
+            if matches!(
+                e.class,
+                FailureClass::Transient | FailureClass::Throttled | FailureClass::Auth
+            ) =>
+        {
+            LaunchState::Sent
+        }
         Err(e) => LaunchState::Failed {
             class: e.class,
             message: e.message.clone(),
