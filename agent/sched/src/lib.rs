@@ -5,6 +5,7 @@
 //! those behind it, unless it is waiting for devices that others were told to free for it.
 
 pub mod admit;
+pub mod batch;
 pub mod choose;
 mod decide;
 mod decision;
@@ -13,6 +14,7 @@ mod fit;
 mod ledger;
 pub mod place;
 pub mod policy;
+pub mod predict;
 mod preempt;
 mod quota;
 mod select;
