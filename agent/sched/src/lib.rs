@@ -17,6 +17,7 @@ pub mod policy;
 pub mod predict;
 mod preempt;
 mod quota;
+pub mod reclaim;
 mod select;
 pub mod share;
 mod snapshot;

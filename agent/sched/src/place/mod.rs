@@ -10,11 +10,13 @@
 //!             ^ only nodes that changed since this shape was last asked are scored again
 //! ```
 
+mod gang;
 mod mix;
 mod placer;
 mod score;
 mod tree;
 
+pub use gang::Racks;
 pub use mix::Mix;
 pub use placer::{MAX_NODES, MAX_SHAPES, Placer, Verdict};
 pub use score::Scoring;

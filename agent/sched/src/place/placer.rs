@@ -15,9 +15,9 @@ pub const MAX_SHAPES: usize = 1_024;
 /// Places work and takes it back. The same calls give the same answers.
 #[derive(Debug, Clone)]
 pub struct Placer {
-    scoring: Scoring,
-    mix: Mix,
-    nodes: Vec<Node>,
+    pub(super) scoring: Scoring,
+    pub(super) mix: Mix,
+    pub(super) nodes: Vec<Node>,
     /// Nodes in the order they changed; the first has the number `log_start`.
     log: Vec<u32>,
     log_start: u64,
@@ -32,13 +32,13 @@ pub struct Placer {
 }
 
 #[derive(Debug, Clone)]
-struct Node {
-    room: Room,
+pub(super) struct Node {
+    pub(super) room: Room,
     /// Which of `kinds` the room is as long as nothing was taken or given.
     untouched: Option<u32>,
-    standing: i64,
+    pub(super) standing: i64,
     /// Whether it takes work.
-    open: bool,
+    pub(super) open: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -98,6 +98,28 @@ fn a_gang_gets_all_or_nothing() {
 }
 
 #[test]
+fn a_gang_that_wants_one_rack_gets_the_tightest_or_none() {
+    let whole = shape(1, 1, WHOLE);
+    let rooms = vec![room(8, &[1000, 1000]); 6];
+    let mut p = placer(Scoring::FragmentationAware, &[(whole, 1)], &rooms);
+    let racks = Racks::new(&[7, 7, 7, 9, 9, 8]);
+    let nodes = |all: Option<Vec<Placement>>| -> Option<Vec<usize>> {
+        all.map(|all| all.iter().map(|p| p.node).collect())
+    };
+    assert_eq!(
+        nodes(p.place_in_one_rack(&whole, 3, &racks)),
+        Some(vec![3, 3, 4])
+    );
+    assert_eq!(p.place_in_one_rack(&whole, 7, &racks), None);
+    assert_eq!(p.times(&whole, 0..6), 9);
+    p.set_open(5, false);
+    assert_eq!(
+        nodes(p.place_in_one_rack(&whole, 2, &racks)),
+        Some(vec![0, 0])
+    );
+}
+
+#[test]
 fn what_fits_nowhere_is_told_what_is_missing() {
     let big = shape(64, 2, WHOLE);
     let rooms = [room(8, &[1000, 1000]), room(128, &[1000])];
@@ -161,6 +183,16 @@ proptest! {
         let mut held: Vec<(Shape, Placement)> = Vec::new();
         let mut backs = backs.into_iter();
         for shape in &work {
+            for r in rooms_of(&p) {
+                let mut filled = r.clone();
+                let mut times = 0;
+                while filled.fits(shape) && times < 1000 {
+                    let first = score::chosen(&filled.gpus, shape, None);
+                    filled.take(shape, &first[..usize::from(shape.gpus)]);
+                    times += 1;
+                }
+                prop_assert_eq!(r.times(shape), times);
+            }
             let anew = {
                 let mut fresh = p.clone();
                 fresh.shapes_forgotten();
