@@ -12,6 +12,7 @@ mod decision;
 mod distribute;
 mod fit;
 mod ledger;
+pub mod memory;
 pub mod place;
 pub mod policy;
 pub mod predict;
