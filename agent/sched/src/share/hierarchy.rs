@@ -21,9 +21,9 @@ pub struct Node {
 /// A tree of tenants, checked.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    nodes: Vec<Node>,
-    children: Vec<Vec<usize>>,
-    roots: Vec<usize>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) children: Vec<Vec<usize>>,
+    pub(super) roots: Vec<usize>,
 }
 
 /// A tree that is none.
