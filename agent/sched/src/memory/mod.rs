@@ -10,6 +10,7 @@ mod cost;
 mod device;
 mod figures;
 mod holes;
+pub mod mig;
 mod node;
 mod plan;
 mod pressure;

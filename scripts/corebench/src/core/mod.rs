@@ -1,6 +1,10 @@
 //! The benchmarks, by name.
 
 mod decision;
+mod defrag;
+mod earlier;
+mod fragmentation;
+mod memory;
 mod openb;
 mod philly;
 mod policies;
@@ -20,6 +24,10 @@ pub const ALL: &[Bench] = &[
     ("policies", policies::run),
     ("philly", philly::run),
     ("thompson", thompson::run),
+    ("memory", memory::run),
+    ("fragmentation", fragmentation::run),
+    ("defrag", defrag::run),
+    ("earlier", earlier::run),
 ];
 
 /// Where public traces are: `GPULOOM_DATA`, else nowhere.

@@ -2,6 +2,7 @@
 
 mod arena;
 mod device;
+mod mig;
 mod moves;
 mod pressure;
 
