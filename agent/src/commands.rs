@@ -1,7 +1,8 @@
-//! Commands that talk to clouds themselves: what can be had, and what was left behind.
+//! Commands that do more than talk to a fleet: what clouds sell and hold, and what a trace would come to.
 
 mod offerings;
 mod place;
+mod simulate;
 mod sweep;
 mod table;
 
@@ -10,6 +11,7 @@ use std::io;
 
 pub use offerings::{OfferingsArgs, offerings};
 pub use place::PlaceArg;
+pub use simulate::{SimulateArgs, simulate};
 pub use sweep::{Known, SweepArgs, known, sweep};
 
 /// A command that failed; `gpuloom`'s exit codes hold.

@@ -1,9 +1,12 @@
 //! `gpuloom`: the agent, its children, and the command line.
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use gpuloom_cli::{Command, ENVIRONMENT_HELP, EXIT_CODES_HELP, Globals};
+use gpuloom_agent::commands::{self, CommandError, OfferingsArgs, SimulateArgs, SweepArgs};
+use gpuloom_cli::{Command, ENVIRONMENT_HELP, EXIT_CODES_HELP, Globals, OutputFormat};
+use gpuloom_fleet::Millis;
 use gpuloom_store::SqliteStore;
 use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -31,6 +34,12 @@ enum Everything {
         #[command(subcommand)]
         what: StoreWhat,
     },
+    /// List what clouds sell with GPUs, cheapest first
+    Offerings(OfferingsArgs),
+    /// Replay a trace on the code that schedules fleets, and say what came of it
+    Simulate(SimulateArgs),
+    /// Find by tag what a fleet left behind in its clouds, and end it
+    Sweep(SweepArgs),
     /// Write the manual page to standard output
     #[command(hide = true)]
     Man,
@@ -112,6 +121,13 @@ fn main() -> ExitCode {
             told(gpuloom_agent::agent(&args.config, args.check).map_err(anyhow::Error::from))
         }
         Everything::Store { what } => told(store(what)),
+        Everything::Offerings(args) => in_clouds(show_offerings(&args, &program.globals)),
+        Everything::Simulate(args) => {
+            let as_json = program.globals.output == OutputFormat::Json;
+            let done = commands::simulate(&args, as_json, &mut std::io::stdout());
+            done.map_or_else(|e| complain(&e), |()| ExitCode::SUCCESS)
+        }
+        Everything::Sweep(args) => in_clouds(sweep(&args, &program.globals)),
         Everything::Man => told(man()),
     }
 }
@@ -151,6 +167,60 @@ fn people(command: Command, globals: Globals) -> ExitCode {
         }
         Err(error) => told(Err(error.into())),
     }
+}
+
+/// Runs a command that talks to clouds; its exit code, after saying what went wrong.
+fn in_clouds(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(Err(error.into())),
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = command => ended.map_or_else(|e| complain(&e), |()| ExitCode::SUCCESS),
+            _ = tokio::signal::ctrl_c() => ExitCode::from(130),
+        }
+    });
+    // A reader of standard input may wait for ever.
+    runtime.shutdown_background();
+    ended
+}
+
+fn complain(error: &CommandError) -> ExitCode {
+    match error {
+        // A reader that has seen enough is no error.
+        CommandError::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        error => {
+            eprintln!("gpuloom: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+async fn show_offerings(args: &OfferingsArgs, globals: &Globals) -> Result<(), CommandError> {
+    let as_json = globals.output == OutputFormat::Json;
+    let (mut out, mut warn) = (std::io::stdout(), std::io::stderr());
+    commands::offerings(args, as_json, now(), &mut out, &mut warn).await
+}
+
+async fn sweep(args: &SweepArgs, globals: &Globals) -> Result<(), CommandError> {
+    let as_json = globals.output == OutputFormat::Json;
+    let known = if args.lead_is_gone {
+        None
+    } else {
+        commands::known(args, gpuloom_cli::connect(globals).await).await?
+    };
+    let mut out = std::io::stdout();
+    let mut typed = std::io::stdin()
+        .is_terminal()
+        .then(|| std::io::stdin().lock());
+    let answers = typed.as_mut().map(|a| a as &mut dyn BufRead);
+    commands::sweep(args, known.as_ref(), as_json, now(), &mut out, answers).await
+}
+
+fn now() -> Millis {
+    let ms = jiff::Timestamp::now().as_millisecond();
+    Millis(u64::try_from(ms).unwrap_or(0))
 }
 
 fn logging(format: LogFormat) {

@@ -1,6 +1,7 @@
 //! What a fleet has and does: the fleet itself, its nodes, their devices, its queue.
 
 mod fleet;
+mod offerings;
 
 use gpuloom_api::proto::NodeView;
 use gpuloom_fleet::{PoolName, TenantName};
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Box<dyn DataSource>> {
         Box::new(Nodes),
         Box::new(Devices),
         Box::new(Queue),
+        Box::new(offerings::Offerings),
     ]
 }
 

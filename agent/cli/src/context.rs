@@ -147,6 +147,15 @@ impl Context {
         Self::resolve(globals, &|name| std::env::var(name).ok())
     }
 
+    /// Whether anything names a fleet's endpoint.
+    pub(crate) fn is_stated(globals: &Globals) -> Result<bool, CliError> {
+        let var = |name: &str| std::env::var(name).ok();
+        let stated = |layer: Layer| layer.endpoint.is_some();
+        Ok(stated(Layer::of_flags(globals))
+            || stated(Layer::of_environment(&var))
+            || stated(Layer::of_file(&var)?))
+    }
+
     fn resolve(globals: &Globals, var: &dyn Fn(&str) -> Option<String>) -> Result<Self, CliError> {
         let layers = [
             Layer::of_flags(globals),

@@ -9,6 +9,6 @@ mod render;
 mod submit;
 
 pub use args::{Cli, Command, Globals, OutputFormat};
-pub use commands::{completion, run};
+pub use commands::{completion, connect, run};
 pub use context::ENVIRONMENT_HELP;
 pub use exit::EXIT_CODES_HELP;

@@ -7,7 +7,17 @@ const SIZED_FAMILIES: &[&str] = &["A100", "V100", "P100"];
 
 /// Words that say how a board is built, not which GPU it is.
 const BOARD_WORDS: &[&str] = &[
-    "NVIDIA", "TESLA", "GEFORCE", "PCIE", "HBM2", "HBM2E", "HBM3", "HBM3E",
+    "NVIDIA",
+    "TESLA",
+    "GEFORCE",
+    "PCIE",
+    "HBM2",
+    "HBM2E",
+    "HBM3",
+    "HBM3E",
+    "BLACKWELL",
+    "SERVER",
+    "EDITION",
 ];
 
 /// The short name people write for the driver's `product`: `NVIDIA A100-SXM4-80GB` is `A100-80G`,
@@ -71,6 +81,10 @@ mod tests {
             ("NVIDIA GH200 480GB", "GH200"),
             ("NVIDIA GeForce RTX 4090", "RTX-4090"),
             ("NVIDIA RTX A6000", "RTX-A6000"),
+            (
+                "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+                "RTX-PRO-6000",
+            ),
             ("", "unknown"),
             ("NVIDIA", "unknown"),
             ("\u{1F600}", "unknown"),

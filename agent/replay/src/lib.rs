@@ -4,6 +4,7 @@
 //! figures. Traces are read from text the caller hands in, in the layouts they were published in.
 
 mod chance;
+pub mod llm;
 pub mod openb;
 pub mod philly;
 mod table;

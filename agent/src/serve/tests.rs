@@ -8,8 +8,8 @@ use crate::lead::provision::{Book, Clouds, NodeTemplate, Provisioner};
 use crate::lead::state::{Keep, State};
 use gpuloom_api::tls::{Ca, CaPin, Credential, SecretKey};
 use gpuloom_api::{
-    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server, membership_server,
-    join, node_server, proto, serve,
+    Admittance, BearerToken, CallError, Client, Endpoints, RefusalCode, ServerConfig, fleet_server,
+    join, membership_server, node_server, proto, serve,
 };
 use gpuloom_cloud::FakeCloud;
 use gpuloom_fleet::{Backend, FleetName, JobId, Kind, Millis, NodeId, Object, PoolName};

@@ -46,7 +46,7 @@ enum Chore {
     Bench {
         /// One benchmark by name; all of them without one.
         name: Option<String>,
-        /// The same goals on less input, for benchmarks that can.
+        /// Under a minute: the same goals on less input (benchmarks of the scheduling core).
         #[arg(long)]
         quick: bool,
         /// Print the rows as JSON.

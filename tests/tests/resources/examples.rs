@@ -60,6 +60,7 @@ every_example! {
         the_devices_are_read "gpuloom_devices",
         the_fleet_is_read "gpuloom_fleet",
         the_nodes_are_read "gpuloom_nodes",
+        the_offerings_are_listed "gpuloom_offerings",
         the_queue_is_read "gpuloom_queue",
     ],
     "functions" => [the_memory_is_told "vram_required"],
@@ -90,12 +91,16 @@ fn the_fleet_of_the_module_comes_and_goes() {
 #[test]
 fn the_fleets_on_clouds_are_valid() {
     let rig = Rig::new();
-    let terraform = rig.terraform();
-    terraform.copy(&repository().join("examples"), "examples");
     for cloud in ["aws", "azure", "gcp"] {
+        let terraform = rig.terraform();
+        terraform.copy(&repository().join("examples"), "examples");
         let terraform = terraform.below(&format!("examples/fleets/{cloud}"));
         let validated = terraform.ok(&["validate", "-no-color"]);
-        assert!(validated.stdout.contains("Success!"), "{}", validated.stdout);
+        assert!(
+            validated.stdout.contains("Success!"),
+            "{}",
+            validated.stdout
+        );
     }
 }
 

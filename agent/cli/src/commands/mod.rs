@@ -36,6 +36,21 @@ pub async fn run(command: Command, globals: Globals) -> ExitCode {
     }
 }
 
+/// A connection to the fleet that `globals`, the environment or the context file name; `None` when none of them names
+/// one.
+///
+/// # Errors
+/// What cannot be used, or why there is no answer, and the exit code for it.
+pub async fn connect(globals: &Globals) -> Result<Option<Client>, (String, u8)> {
+    let told = |error: CliError| (error.to_string(), error.exit().0);
+    if !Context::is_stated(globals).map_err(told)? {
+        return Ok(None);
+    }
+    let context = Context::load(globals).map_err(told)?;
+    let client = Client::connect(context.endpoints, context.pin, context.credential).await;
+    client.map(Some).map_err(|e| told(e.into()))
+}
+
 /// The completion script of `root` for `shell`.
 pub fn completion(mut root: clap::Command, shell: Shell) -> String {
     let mut script = Vec::new();

@@ -31,6 +31,8 @@ fn model(name: &str, mib: Option<u64>) -> Option<GpuModel> {
     let short = match name {
         "A100" => sized(name, mib, 60 * 1024, "40G", "80G"),
         "V100" => sized(name, mib, 24 * 1024, "16G", "32G"),
+        // As the other clouds and the driver have it.
+        "RTX PRO Server 6000" => "RTX-PRO-6000".to_owned(),
         _ => {
             let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
             let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
@@ -78,7 +80,7 @@ mod tests {
             ("V100", 16384, "V100-16Gx8"),
             ("V100", 32768, "V100-32Gx8"),
             ("H200", 144_384, "H200x8"),
-            ("RTX PRO Server 6000", 98304, "RTX-PRO-Server-6000x8"),
+            ("RTX PRO Server 6000", 98304, "RTX-PRO-6000x8"),
         ] {
             assert_eq!(
                 shape("NVIDIA", name, 8, mib, 1.0).as_deref(),

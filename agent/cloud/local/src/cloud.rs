@@ -211,7 +211,8 @@ impl LocalCloud {
             };
             upgraded.write(dir).map_err(failed("note the binary of"))?;
         }
-        let ended = spawn::agent(&binary.path, dir, manifest.role).map_err(failed("start the agent of"))?;
+        let ended =
+            spawn::agent(&binary.path, dir, manifest.role).map_err(failed("start the agent of"))?;
         failpoint::hit("local.spawn.after");
         loop {
             if look()? && process::agent(dir).is_some() {

@@ -526,7 +526,11 @@ async fn an_agent_gets_none_of_the_secrets_in_its_drivers_environment() {
     let environment = std::fs::read_to_string(attributes.join("environment")).expect("written");
     assert!(environment.contains("GPULOOM_INSTANCE_DIR") && environment.contains("PATH"));
     // This one is a node: what a lead gets for its pools on clouds is none of its business.
-    for secret in ["GPULOOM_ADMIN_KEY", "TF_VAR_password", "AWS_SECRET_ACCESS_KEY"] {
+    for secret in [
+        "GPULOOM_ADMIN_KEY",
+        "TF_VAR_password",
+        "AWS_SECRET_ACCESS_KEY",
+    ] {
         assert!(!environment.contains(secret), "{environment}");
     }
     cloud.terminate(&listed[0].id).await.expect("terminate");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 /// Most holders of one resource.
 pub const MAX_HOLDERS: usize = 100_000;
-/// Deviations above the mean that 95% stay below (normal), in thousandths.
+/// Deviations above the mean that 95% stay below (normal), in thousandths, rounded up.
 pub const Z_P95: u32 = 1_645;
-/// Deviations above the mean that 99% stay below (normal), in thousandths.
-pub const Z_P99: u32 = 2_326;
+/// Deviations above the mean that 99% stay below (normal), in thousandths, rounded up.
+pub const Z_P99: u32 = 2_327;
 
 /// What a holder may use, and what it is expected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

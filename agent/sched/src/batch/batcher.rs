@@ -125,11 +125,17 @@ pub(super) struct Waiting {
     pub(super) request: Request,
     /// Tokens handed out.
     pub(super) done: u32,
+    /// The on-time order put it behind all others.
+    pub(super) put_off: bool,
 }
 
 // === impl Waiting ===
 
 impl Waiting {
+    pub(super) fn key(&self) -> Key {
+        (self.request.arrival_us, self.request.id)
+    }
+
     pub(super) fn left(&self) -> u32 {
         self.request.prompt - self.done
     }
@@ -188,7 +194,12 @@ impl Batcher {
                 .arrived(request.arrival_us, request.prompt, token_ns);
         }
         let key = (request.arrival_us, request.id);
-        self.waiting.insert(key, Waiting { request, done: 0 });
+        let waiting = Waiting {
+            request,
+            done: 0,
+            put_off: false,
+        };
+        self.waiting.insert(key, waiting);
         Ok(())
     }
 

@@ -18,7 +18,15 @@ impl Batcher {
         room: Room,
     ) -> Option<Batch> {
         let bound_us = order.bound_us(&self.shadow);
-        let ranks = order.ranks(now_us, bound_us, self.waiting.values());
+        let spare = self.shadow.spare();
+        let (pressed, put_off) = order.press(now_us, bound_us, spare, self.waiting.values());
+        for key in put_off {
+            if let Some(w) = self.waiting.get_mut(&key) {
+                w.put_off = true;
+                self.shadow.put_off();
+            }
+        }
+        let ranks = order.ranks(now_us, bound_us, pressed, self.waiting.values());
         let mut line: Vec<(Rank, Key)> = ranks
             .into_iter()
             .zip(self.waiting.keys().copied())

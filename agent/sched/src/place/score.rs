@@ -89,13 +89,15 @@ pub(crate) fn score(
     best
 }
 
-/// Takes the shape's GPUs off the fullest that fit, in order; the number of the first.
+/// Takes the shape's GPUs off the first that fit; the number of the first.
 fn first_gpus(gpus: &mut [u16], shape: &Shape) -> u8 {
-    let chosen = chosen(gpus, shape, None);
-    for g in &chosen {
-        gpus[usize::from(*g)] -= shape.share_milli;
+    let mut first = None;
+    let fitting = (0u8..).zip(gpus).filter(|(_, g)| **g >= shape.share_milli);
+    for (g, left) in fitting.take(usize::from(shape.gpus)) {
+        *left -= shape.share_milli;
+        first = first.or(Some(g));
     }
-    chosen.first().copied().unwrap_or(0)
+    first.unwrap_or(0)
 }
 
 /// The GPUs a shape gets on a node: for a part of one GPU `first`; otherwise the first that have room.

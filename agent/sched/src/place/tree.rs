@@ -36,12 +36,21 @@ impl Tree {
         (score != NEVER).then_some((leaf, gpu))
     }
 
-    /// Changes a leaf's score; O(log n).
+    /// Changes a leaf's score; O(log n), and no walk where it cannot matter.
     pub(crate) fn set(&mut self, leaf: usize, score: (i64, u8)) {
+        let before = self.scores[leaf].0;
         self.scores[leaf] = score;
+        if before == score.0 {
+            return;
+        }
         let mut at = (leaf + self.leaves) / 2;
         while at > 0 {
-            self.winners[at] = self.winner(at);
+            let (was, is) = (self.winners[at], self.winner(at));
+            self.winners[at] = is;
+            // Somebody else won and wins: nothing above has changed.
+            if was == is && usize::try_from(is) != Ok(leaf) {
+                return;
+            }
             at /= 2;
         }
     }

@@ -110,12 +110,16 @@ pub fn plan(
         });
     }
     if fit_now < ask.pieces {
-        let enough = |level: &i32| most(*level).is_none_or(|m| m < ask.pieces);
-        let level = levels[levels.partition_point(enough)];
+        // The highest level is enough: the lowest that is lies at or below it.
+        let too_few = |level: &i32| most(*level).is_none_or(|m| m < ask.pieces);
+        let below = &levels[..levels.len() - 1];
+        let level = levels[below.partition_point(too_few)];
         for group in &mut groups {
             group.only_up_to(level);
         }
-        groups.retain(|g| g.times(Some(level)) >= ask.pieces);
+        if groups.len() > 1 {
+            groups.retain(|g| g.times(Some(level)) >= ask.pieces);
+        }
     } else {
         groups.retain(|g| g.times(None) >= ask.pieces);
     }
@@ -293,6 +297,10 @@ impl<'a> Group<'a> {
         let mut exact = true;
         for (node, room, on) in &self.nodes {
             let below = best.as_ref().map_or(below, |b| b.cost);
+            let least = on.iter().map(|h| h.stop_cost(self.now_ms)).min();
+            if room.times(&self.ask.shape) == 0 && least.is_none_or(|l| l >= below) {
+                continue;
+            }
             let candidates = self.candidates(on, &BTreeSet::new());
             let found = options(*node, room, &self.ask.shape, &candidates, 1, below);
             exact &= found.exact;

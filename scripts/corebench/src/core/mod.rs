@@ -1,14 +1,20 @@
 //! The benchmarks, by name.
 
+mod admission;
 mod decision;
 mod defrag;
 mod earlier;
+mod fairness;
 mod fragmentation;
+mod gang_reclaim;
+mod llm;
 mod memory;
 mod openb;
 mod philly;
 mod policies;
+mod predictor;
 mod thompson;
+mod token_efficiency;
 
 use crate::row::Row;
 use anyhow::Result;
@@ -24,6 +30,12 @@ pub const ALL: &[Bench] = &[
     ("policies", policies::run),
     ("philly", philly::run),
     ("thompson", thompson::run),
+    ("llm", llm::run),
+    ("token-efficiency", token_efficiency::run),
+    ("predictor", predictor::run),
+    ("admission", admission::run),
+    ("gang-reclaim", gang_reclaim::run),
+    ("fairness", fairness::run),
     ("memory", memory::run),
     ("fragmentation", fragmentation::run),
     ("defrag", defrag::run),

@@ -12,8 +12,9 @@ mod start;
 pub(crate) use build::release as release_binaries;
 
 use anyhow::{Result, bail};
+use corebench::core;
 use serde::Serialize;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
@@ -45,14 +46,19 @@ const ALL: [Bench; 7] = [
     ("validate-time", |_| size::validate()),
 ];
 
-/// Runs one benchmark by name, or all of them.
+/// Runs one benchmark by name, or all of them. Those of the scheduling core are a program of their
+/// own: a release build of it needs neither the agent nor the provider.
 pub(crate) fn run(name: Option<&str>, quick: bool, json: bool) -> Result<ExitCode> {
+    if let Some(name) = name.filter(|n| core::ALL.iter().any(|(c, _)| c == n)) {
+        return core_bench(name, quick, json);
+    }
     let chosen: Vec<&Bench> = ALL
         .iter()
         .filter(|(n, _)| name.is_none_or(|w| w == *n))
         .collect();
     if chosen.is_empty() {
-        let names: Vec<_> = ALL.iter().map(|(n, _)| *n).collect();
+        let own = ALL.iter().map(|(n, _)| *n);
+        let names: Vec<_> = own.chain(core::ALL.iter().map(|(n, _)| *n)).collect();
         bail!(
             "no benchmark is named {:?}; there are {}",
             name.unwrap_or_default(),
@@ -74,6 +80,19 @@ pub(crate) fn run(name: Option<&str>, quick: bool, json: bool) -> Result<ExitCod
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+fn core_bench(name: &str, quick: bool, json: bool) -> Result<ExitCode> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["run", "--release", "--quiet", "-p", "corebench", "--", name]);
+    cargo.args(quick.then_some("--quick"));
+    cargo.args(json.then_some("--json"));
+    let status = cargo.current_dir(crate::root()).status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 

@@ -455,7 +455,9 @@ fn a_pool_of_a_cloud_stays_in_its_account_and_region() {
     let image = in_region("us-east-1", "ami-2");
     w.declare(Object::Pool(image), 1).expect("another image");
     for moved in [in_region("us-east-2", "ami-2"), pool("cloud")] {
-        let refused = w.declare(Object::Pool(moved), 2).expect_err("its nodes stay");
+        let refused = w
+            .declare(Object::Pool(moved), 2)
+            .expect_err("its nodes stay");
         assert!(refused.to_string().contains("aws/us-east-1"), "{refused}");
     }
 }
