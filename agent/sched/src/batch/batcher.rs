@@ -44,7 +44,7 @@ pub enum Former {
         /// Whose prompt is next.
         order: Order,
         /// Prompts may be cut; else only one longer than the whole budget is, and the rest of a budget is
-        /// filled with the largest prompts that fit of the next 64.
+        /// filled with whichever whole prompts of the next 64 fill it best.
         chunked: bool,
     },
     /// Earliest deadline first, closed when the least slack is used up by the batch's predicted time, or

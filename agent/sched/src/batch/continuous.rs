@@ -1,9 +1,11 @@
 //! Token-budget batching: every iteration takes as many prompt tokens as there is room for.
 
-use super::batcher::{Batcher, Key};
+use super::batcher::{Batcher, Key, Waiting};
 use super::order::{FIRST, Order, Rank};
 use super::{Batch, Report, Room};
 
+/// Sums of prompts are exact up to so many tokens.
+const EXACT: u32 = 16_384;
 /// How many of the next requests are looked through to fill a budget with whole prompts.
 const LOOKAHEAD: usize = 64;
 
@@ -78,7 +80,7 @@ impl Batcher {
         chosen
     }
 
-    /// The first whole, then the largest of the next ones that still fit.
+    /// The first whole, then those of the next ones that fill the rest best.
     fn fill_whole(&self, line: &[(Rank, Key)], mut room: Room) -> Vec<(Key, u32)> {
         let mut chosen = Vec::new();
         let budget = room.tokens;
@@ -107,16 +109,86 @@ impl Batcher {
         if add(&head, too_long).is_none() {
             return chosen;
         }
-        let mut next: Vec<(u32, Key)> = line
+        let next: Vec<(u32, Key)> = line
             .iter()
             .filter(|(_, k)| *k != head)
             .take(LOOKAHEAD)
             .filter_map(|(_, k)| self.waiting.get(k).map(|w| (w.left(), *k)))
             .collect();
-        next.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (_, key) in next {
-            add(&key, false);
+        let lengths: Vec<u32> = next.iter().map(|(left, _)| *left).collect();
+        let taken = self.waiting.get(&head).map_or(0, Waiting::left);
+        // Who is not of the best sum may still take what a missing place or cache leaves.
+        let (best, rest): (Vec<_>, Vec<_>) = {
+            let picks = fullest(&lengths, budget.saturating_sub(taken));
+            (0..next.len()).partition(|i| picks.contains(i))
+        };
+        for i in best.into_iter().chain(rest) {
+            add(&next[i].1, false);
         }
         chosen
+    }
+}
+
+/// Which of `lengths` add up to the most that is not above `room`: exact up to [`EXACT`] tokens, beyond
+/// that to one part in as many (lengths rounded up). Earlier ones are preferred.
+fn fullest(lengths: &[u32], room: u32) -> Vec<usize> {
+    let unit = room.div_ceil(EXACT).max(1);
+    let width = (room / unit) as usize;
+    // reach[s]: the item that first made the sum s possible, plus 1; 0: impossible.
+    let mut reach = vec![0usize; width + 1];
+    let mut top = 0;
+    for (i, length) in lengths.iter().enumerate() {
+        let step = length.div_ceil(unit) as usize;
+        if step == 0 || step > width {
+            continue;
+        }
+        for sum in (0..=top.min(width - step)).rev() {
+            if (sum == 0 || (1..=i).contains(&reach[sum])) && reach[sum + step] == 0 {
+                reach[sum + step] = i + 1;
+                top = top.max(sum + step);
+            }
+        }
+        if top == width {
+            break;
+        }
+    }
+    let mut picks = Vec::new();
+    let mut sum = top;
+    while sum > 0 {
+        let i = reach[sum] - 1;
+        picks.push(i);
+        sum -= lengths[i].div_ceil(unit) as usize;
+    }
+    picks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_sum_is_exact_and_takes_each_once() {
+        for (lengths, room, sum) in [
+            (vec![6, 5, 5], 10, 10),
+            (vec![3, 3, 3], 10, 9),
+            (vec![4], 8, 4),
+            (vec![11], 10, 0),
+            (vec![], 10, 0),
+            (vec![7, 2, 6, 1], 0, 0),
+            (vec![9, 7, 5, 3], 16, 16),
+        ] {
+            let mut picks = fullest(&lengths, room);
+            assert_eq!(
+                picks.iter().map(|i| lengths[*i]).sum::<u32>(),
+                sum,
+                "{lengths:?}"
+            );
+            picks.sort_unstable();
+            picks.dedup();
+            assert_eq!(picks.iter().map(|i| lengths[*i]).sum::<u32>(), sum);
+        }
+        // Rounded, but never above the room.
+        let picks = fullest(&[60_000, 50_001, 50_000, 49_999], 100_000);
+        assert!(picks.len() == 2);
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Shadow {
 /// Time in which a long wait of the shadow is forgotten, in microseconds: an hour.
 const MEMORY_US: u64 = 3_600_000_000;
 /// Part of the shadow's wait that the bound is lifted to: the rest is for what arrives meanwhile.
-const LIFT_PERCENT: u64 = 85;
+const LIFT_PERCENT: u64 = 88;
 
 // === impl Shadow ===
 

@@ -46,6 +46,8 @@ pub struct Predictor {
     model: Rls,
     interval: Conformal,
     drift: Cusum,
+    /// The first observation: the model's unit, so that the prior means the same for every latency.
+    unit: f64,
     /// Mean square of the relative errors.
     spread: f64,
     seen: u64,
@@ -89,6 +91,7 @@ impl Predictor {
             model: Rls::new(features + 1, settings.forgetting, settings.prior)?,
             interval: Conformal::new(settings.miss, settings.window, settings.step)?,
             drift: Cusum::new(settings.slack, settings.threshold),
+            unit: 1.0,
             spread: 0.0,
             seen: 0,
             fresh: 0,
@@ -98,7 +101,7 @@ impl Predictor {
     /// What `features` will take; never below 0.
     #[must_use]
     pub fn expect(&self, features: &[f64]) -> Expected {
-        let mean = self.model.predict(&extend(features)).max(0.0);
+        let mean = (self.model.predict(&extend(features)) * self.unit).max(0.0);
         let width = self.interval.width().map(|w| w * mean.max(LEAST));
         Expected {
             mean,
@@ -114,6 +117,9 @@ impl Predictor {
                 expected,
                 drift: false,
             };
+        }
+        if self.seen == 0 {
+            self.unit = took;
         }
         let relative = (took - expected.mean) / expected.mean.max(LEAST);
         let known = self.fresh > features.len() as u64;
@@ -131,8 +137,8 @@ impl Predictor {
         }
         // The noise is in proportion to the latency: each error counts by what was expected of it.
         let scale = if known { expected.mean } else { took };
-        self.model
-            .learn(&extend(features), took, scale.max(took * 0.1));
+        let scale = scale.max(took * 0.1) / self.unit;
+        self.model.learn(&extend(features), took / self.unit, scale);
         self.seen += 1;
         self.fresh += 1;
         Observed { expected, drift }

@@ -2,8 +2,8 @@
 
 /// Most features, the constant one included.
 pub const MAX_FEATURES: usize = 32;
-/// The covariance is not let grow beyond this: without news in some direction forgetting would blow it up
-/// without end ("wind-up").
+/// Largest variance of a weight beforehand. It is not let grow beyond what it was beforehand: without news
+/// in some direction forgetting would blow it up without end ("wind-up").
 const MAX_VARIANCE: f64 = 1e6;
 
 /// A linear model that follows its observations. Source: Haykin, "Adaptive Filter Theory", chapter 10
@@ -66,7 +66,7 @@ impl Rls {
         let largest = (0..n)
             .map(|i| self.covariance[i * n + i])
             .fold(0.0, f64::max);
-        let forgetting = if largest > MAX_VARIANCE {
+        let forgetting = if largest > self.prior {
             1.0
         } else {
             self.forgetting

@@ -10,11 +10,11 @@ fn unit(state: &mut u64) -> f64 {
     f64::from(u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits")) / 4_294_967_296.0
 }
 
-/// An iteration's features and time: noise of 10% either way.
+/// An iteration's features and time in microseconds: noise of 10% either way.
 fn iteration(state: &mut u64, factor: f64) -> ([f64; 2], f64) {
     let x = [unit(state), unit(state)];
     let mean = 28.0 + factor * 120.0 * x[0] + 10.0 * x[1];
-    (x, mean * (0.9 + 0.2 * unit(state)))
+    (x, 1000.0 * mean * (0.9 + 0.2 * unit(state)))
 }
 
 fn predictor() -> Predictor {
