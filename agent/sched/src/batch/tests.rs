@@ -195,10 +195,11 @@ fn whole_prompts_fill_a_budget_from_those_behind() {
         b.push(request(id, id, prompt)).expect("fits");
     }
     assert_eq!(ids(b.form(9, ROOM)), [0, 3]);
-    assert_eq!(ids(b.form(9, ROOM)), [1, 2]);
-    // One that is longer than any budget is cut, and goes on first.
+    // One that is longer than any budget takes what is left, is cut, and goes on first.
+    assert_eq!(ids(b.form(9, ROOM)), [1, 2, 4]);
     let cut = b.form(9, ROOM).expect("work waits");
-    assert_eq!((cut.parts[0].tokens, cut.parts[0].last), (8_192, false));
+    assert_eq!((cut.parts[0].from, cut.parts[0].tokens), (3_192, 8_192));
+    assert!(!cut.parts[0].last);
     b.push(request(5, 5, 10)).expect("fits");
     assert_eq!(ids(b.form(9, ROOM)), [4]);
     assert_eq!(ids(b.form(9, ROOM)), [4, 5]);
