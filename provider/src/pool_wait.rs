@@ -168,6 +168,8 @@ fn judge(spec: &PoolSpec, view: &PoolView) -> Option<Ended> {
     let phase = gpuloom_api::convert::pool_status(view).ok()?.phase;
     match phase {
         PoolPhase::Ready if view.ready >= view.wanted => Some(Ended::Sized(view.clone())),
+        // Nodes are being replaced or are on their way, and nothing stands in the way of more.
+        PoolPhase::Degraded if view.shortfall.is_empty() => None,
         // What was launched may still join: with `degrade` the counts are told when it has.
         PoolPhase::Degraded
             if spec.capacity.on_shortfall == OnShortfall::Fail
@@ -278,6 +280,10 @@ mod tests {
             wanted,
             ready,
             phase: phase.into(),
+            shortfall: match phase {
+                Phase::Degraded => "none left".to_owned(),
+                _ => String::new(),
+            },
             ..PoolView::default()
         }
     }
@@ -288,6 +294,12 @@ mod tests {
         assert_eq!(ended(view(2, 0, Phase::Provisioning)), None);
         assert_eq!(ended(view(2, 2, Phase::Ready)), Some(true));
         assert_eq!(ended(view(2, 1, Phase::Degraded)), Some(false));
+        // One is being replaced: nothing is short.
+        let replaced = PoolView {
+            shortfall: String::new(),
+            ..view(2, 1, Phase::Degraded)
+        };
+        assert_eq!(ended(replaced), None);
         // Short with one node on its way: an error is told at once, true counts when it has joined.
         let joining = PoolView {
             provisioned: 1,

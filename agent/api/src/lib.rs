@@ -25,7 +25,11 @@ pub use serve::{
 pub use token::{BearerToken, ParseTokenError, RandomError};
 
 /// The generated messages, clients and server traits of `gpuloom.v1`.
-#[expect(clippy::allow_attributes, reason = "generated")]
+#[expect(
+    clippy::allow_attributes,
+    clippy::large_enum_variant,
+    reason = "generated"
+)]
 pub mod proto {
     tonic::include_proto!("gpuloom.v1");
 }

@@ -274,7 +274,7 @@ fn row_cells(row: &Row, now: Millis) -> Vec<String> {
 /// The names of the data source.
 fn row_json(row: &Row, now: Millis) -> Value {
     let shape = &row.shape;
-    let gib = |bytes: Bytes| number(u128::from(bytes.0) * 1_000_000 >> 30);
+    let gib = |bytes: Bytes| number((u128::from(bytes.0) * 1_000_000) >> 30);
     let mut value = json!({
         "cloud": row.cloud.as_str(),
         "region": row.region,

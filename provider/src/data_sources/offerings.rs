@@ -268,7 +268,7 @@ fn needs(
             let empty = matches!(value, Value::List(elements) if elements.is_empty());
             value.is_null() || empty
         };
-        if when(config) && attributes.iter().any(|path| missing(path)) {
+        if when(config) && attributes.iter().any(missing) {
             return Diagnostic::error("Incomplete configuration", why)
                 .at(at)
                 .into();

@@ -261,8 +261,9 @@ fn json_names_its_units_and_keeps_unknown_apart_from_zero() {
     assert_eq!(unread["memory_bytes"], 16u64 << 30);
     assert_eq!(
         shape(&json::object(&pool())["spec"]),
-        "gpu_model=\"T4\" gpus_per_node=2 initial_size=null labels.. max=10 max_wait_s=600 min=1 \
-         on_destroy=\"drain\" on_shortfall=\"degrade\" place=\"local\""
+        "gpu_model=\"T4\" gpus_per_node=2 initial_size=null labels.. max=10 max_unavailable=1 \
+         max_wait_s=600 min=1 on_demand_base=0 on_destroy=\"drain\" on_shortfall=\"degrade\" \
+         place=\"local\" spot_ratio_milli=0"
     );
     assert_eq!(json::top(&sample::top())["power_total_mw"], Value::Null);
 }

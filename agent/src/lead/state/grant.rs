@@ -109,6 +109,10 @@ impl State {
             Some(live) if !live.driver_problem.is_empty() => {
                 return (NodeState::DriverUnresponsive, live.driver_problem.clone());
             }
+            Some(live) if live.notice.is_some() => {
+                let kind = live.notice.as_ref().map_or("", |n| n.kind.as_str());
+                return (NodeState::Draining, format!("its cloud announces: {kind}"));
+            }
             Some(_) => {}
         }
         let pool_going = self.pool(&record.pool).is_none_or(|(_, r)| r.withdrawing);

@@ -74,7 +74,7 @@ fn filters_order_and_limit_are_taken_over() {
         ("market", "spot".into()),
         ("limit", 1000.into()),
     ]);
-    let per_gib: Vec<u64> = gcp
+    let per_gib: Vec<f64> = gcp
         .iter()
         .map(|o| {
             assert_eq!(o.get("cloud").as_str(), Some("gcp"));
@@ -84,8 +84,7 @@ fn filters_order_and_limit_are_taken_over() {
                     .is_some_and(|gib| gib >= 80)
             );
             let number = o.get("spot_per_gib_hour_usd").as_number().expect("known");
-            let micros = number.to_string().parse::<f64>().expect("a number") * 1e6;
-            micros.round() as u64
+            number.to_string().parse::<f64>().expect("a number")
         })
         .collect();
     assert!(per_gib.len() > 50 && per_gib.is_sorted(), "{per_gib:?}");
