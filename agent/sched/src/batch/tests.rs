@@ -225,6 +225,40 @@ fn late_requests_go_behind_those_that_can_be_on_time_until_their_bound_presses()
 }
 
 #[test]
+fn the_largest_late_request_is_put_off_for_the_others_but_not_for_ever() {
+    let order = Order::OnTime {
+        bound_us: 30_000_000,
+        token_ns: 84_000,
+    };
+    let mut b = batcher(&budget(order, true));
+    // 125 arrivals allow one to be put off; all but three are gone when it gets tight.
+    for id in 0..125 {
+        b.push(request(id, 0, 10)).expect("fits");
+    }
+    while b.form(0, ROOM).is_some() {}
+    for (id, prompt) in [(200, 3_000), (201, 30_000), (202, 3_000)] {
+        b.push(request(id, 1, prompt)).expect("fits");
+    }
+    let small = Room { tokens: 10, ..ROOM };
+    // Together they need 3.0 s, which is 0.5 s more than is left; without the largest 0.5 s.
+    b.push(request(203, 27_500_001, 10)).expect("fits");
+    assert_eq!(ids(b.form(27_500_001, small)), [203]);
+    assert_eq!(ids(b.form(27_500_001, small)), [200]);
+    // The largest waits for them, and for what comes, but ten bounds at most.
+    b.push(request(204, 29_000_000, 500)).expect("fits");
+    let order: Vec<u64> = ids(b.clone().form(29_000_000, ROOM));
+    assert_eq!(order, [204, 200, 202, 201]);
+    b.push(request(205, 300_000_001, 10)).expect("fits");
+    assert_eq!(ids(b.form(300_000_001, small)), [200]);
+    // By then everybody is overdue, and arrival decides again: the largest before its younger.
+    let later = Room {
+        tokens: 7_000,
+        ..ROOM
+    };
+    assert_eq!(ids(b.form(300_000_001, later)), [200, 201]);
+}
+
+#[test]
 fn what_cannot_wait_here_is_refused_with_its_reason() {
     let mut b = batcher(&budget(Order::Fcfs, true));
     assert_eq!(b.push(request(1, 0, 0)), Err(PushError::Empty(1)));
