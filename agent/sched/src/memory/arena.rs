@@ -8,7 +8,7 @@
 //! No two holes touch, the regions cover the arena exactly, and no operation allocates: records
 //! are reserved once for the largest number of blocks.
 
-use super::bins::{Bins, Order};
+use super::bins::{Bins, COARSE, FINE, Order};
 use super::node::{NONE, Node};
 use super::terms::{
     Block, Fit, Held, MAX_BLOCKS, MAX_GRANULES, MAX_OWNERS, NoRoom, NotMoved, Region, Request,
@@ -18,7 +18,8 @@ use super::tree::Tree;
 
 #[derive(Debug, Clone)]
 enum Index {
-    Bins(Box<Bins>),
+    Coarse(Box<Bins<COARSE>>),
+    Fine(Box<Bins<FINE>>),
     Tree(Tree),
 }
 
@@ -67,21 +68,22 @@ impl Arena {
         if !(1..=MAX_BLOCKS).contains(&max_blocks) {
             return Err(ShapeError::Blocks(max_blocks));
         }
-        let bins = |order| Index::Bins(Box::new(Bins::new(order)));
+        let fine = |order| Index::Fine(Box::new(Bins::new(order)));
         let index = match fit {
-            Fit::Segregated => bins(Order::Lifo),
-            Fit::Best => bins(Order::Smallest),
-            Fit::Worst => bins(Order::Largest),
+            Fit::Segregated => Index::Coarse(Box::new(Bins::new(Order::Lifo))),
+            Fit::Best => fine(Order::Smallest),
+            Fit::Worst => fine(Order::Largest),
             Fit::First | Fit::Next => Index::Tree(Tree::new()),
         };
         // A hole beside each block, and two for the block that moves.
-        let mut nodes = Vec::with_capacity(max_blocks as usize * 2 + 3);
+        let mut nodes = Vec::with_capacity(max_blocks as usize * 2 + 4);
+        nodes.push(Node::none());
         nodes.push(Node::hole(0, units));
         let mut arena = Self {
             nodes,
             index,
             spare: NONE,
-            lowest: 0,
+            lowest: 1,
             fit,
             shift: granule.trailing_zeros(),
             capacity: units,
@@ -90,7 +92,7 @@ impl Arena {
             max_blocks,
             cursor: 0,
         };
-        arena.enter(0);
+        arena.enter(1);
         Ok(arena)
     }
 
@@ -253,7 +255,8 @@ impl Arena {
     #[must_use]
     pub fn metadata_bytes(&self) -> u64 {
         let index = match self.index {
-            Index::Bins(_) => size_of::<Bins>(),
+            Index::Coarse(_) => size_of::<Bins<COARSE>>(),
+            Index::Fine(_) => size_of::<Bins<FINE>>(),
             Index::Tree(_) => 0,
         };
         let nodes = self.nodes.capacity() * size_of::<Node>();
@@ -299,7 +302,7 @@ impl Arena {
     #[inline]
     fn find(&self, size: u32, align: u32) -> Option<u32> {
         match (&self.index, self.fit) {
-            (Index::Bins(bins), Fit::Segregated) => {
+            (Index::Coarse(bins), _) => {
                 if align == 1 {
                     return bins.good(&self.nodes, size);
                 }
@@ -307,8 +310,8 @@ impl Arena {
                 wide.and_then(|wide| bins.good(&self.nodes, wide))
                     .or_else(|| bins.best(&self.nodes, size, align))
             }
-            (Index::Bins(bins), Fit::Worst) => bins.worst(&self.nodes, size, align),
-            (Index::Bins(bins), _) => bins.best(&self.nodes, size, align),
+            (Index::Fine(bins), Fit::Worst) => bins.worst(&self.nodes, size, align),
+            (Index::Fine(bins), _) => bins.best(&self.nodes, size, align),
             (Index::Tree(tree), Fit::Next) => tree
                 .first(&self.nodes, self.cursor, size, align)
                 .or_else(|| tree.first(&self.nodes, 0, size, align)),
@@ -348,7 +351,8 @@ impl Arena {
     #[inline]
     fn enter(&mut self, i: u32) {
         match &mut self.index {
-            Index::Bins(bins) => bins.insert(&mut self.nodes, i),
+            Index::Coarse(bins) => bins.insert(&mut self.nodes, i),
+            Index::Fine(bins) => bins.insert(&mut self.nodes, i),
             Index::Tree(tree) => tree.insert(&mut self.nodes, i),
         }
     }
@@ -356,7 +360,8 @@ impl Arena {
     #[inline]
     fn leave(&mut self, i: u32) {
         match &mut self.index {
-            Index::Bins(bins) => bins.remove(&mut self.nodes, i),
+            Index::Coarse(bins) => bins.remove(&mut self.nodes, i),
+            Index::Fine(bins) => bins.remove(&mut self.nodes, i),
             Index::Tree(tree) => tree.remove(&mut self.nodes, i),
         }
     }
@@ -364,7 +369,8 @@ impl Arena {
     #[inline]
     fn resize(&mut self, i: u32, offset: u32, size: u32) {
         match &mut self.index {
-            Index::Bins(bins) => bins.resize(&mut self.nodes, i, offset, size),
+            Index::Coarse(bins) => bins.resize(&mut self.nodes, i, offset, size),
+            Index::Fine(bins) => bins.resize(&mut self.nodes, i, offset, size),
             Index::Tree(tree) => tree.resize(&mut self.nodes, i, offset, size),
         }
     }
@@ -377,9 +383,7 @@ impl Arena {
             NONE => self.lowest = i,
             below => self.nodes[below as usize].above = i,
         }
-        if above != NONE {
-            self.nodes[above as usize].below = i;
-        }
+        self.nodes[above as usize].below = i;
     }
 
     /// Makes record `i` the block at `at` within a hole; what is left on either side stays a hole.
@@ -399,9 +403,7 @@ impl Arena {
                 above,
                 ..Node::hole(at + size, back)
             };
-            if above != NONE {
-                self.nodes[above as usize].below = rest;
-            }
+            self.nodes[above as usize].below = rest;
             above = rest;
             self.enter(rest);
         } else if back > 0 {
@@ -432,8 +434,8 @@ impl Arena {
             above,
             ..
         } = self.nodes[i as usize];
-        let hole = |n: u32, nodes: &[Node]| n != NONE && nodes[n as usize].is_hole();
-        let (low, high) = (hole(below, &self.nodes), hole(above, &self.nodes));
+        let low = self.nodes[below as usize].is_hole();
+        let high = self.nodes[above as usize].is_hole();
         if low {
             let mut grown = self.nodes[below as usize].size + size;
             let mut next = above;
@@ -444,9 +446,7 @@ impl Arena {
                 self.put_back(above);
             }
             self.nodes[below as usize].above = next;
-            if next != NONE {
-                self.nodes[next as usize].below = below;
-            }
+            self.nodes[next as usize].below = below;
             let start = self.nodes[below as usize].offset;
             self.resize(below, start, grown);
             true

@@ -1,15 +1,18 @@
 //! Holes by size: two levels of bins and a bitmap of those that hold something.
 //!
-//! 64 bins an octave, so a bin's sizes lie at most 1.6% apart; below 64 granules each size has its
-//! own. Source: Masmano et al., TLSF: a new dynamic memory allocator for real-time systems (ECRTS 2004).
+//! 64 bins an octave where the exact size matters, so a bin's sizes lie at most 1.6% apart, and 16
+//! where only speed does; below as many granules each size has its own. Source: Masmano et al.,
+//! TLSF: a new dynamic memory allocator for real-time systems (ECRTS 2004).
 
 use super::node::{NONE, Node};
 
-/// Bins of an octave, as a power of two.
-const FINE: u32 = 6;
-const OCTAVES: usize = 27;
-/// Bins in all.
-pub(crate) const BINS: usize = OCTAVES << FINE;
+/// Bins of an octave, as a power of two, where the exact size matters.
+pub(crate) const FINE: u32 = 6;
+/// As `FINE` where speed does: fewer lists, whose heads are therefore in the cache.
+pub(crate) const COARSE: u32 = 4;
+const OCTAVES: usize = 32;
+/// More than the bins of either.
+pub(crate) const BINS: usize = 27 << FINE;
 /// Holes looked at in the bin whose sizes lie around the wanted one, when none above has any.
 const LAST_LOOKS: usize = 32;
 
@@ -26,7 +29,7 @@ pub(crate) enum Order {
 
 /// The heads of the bins' lists.
 #[derive(Debug, Clone)]
-pub(crate) struct Bins {
+pub(crate) struct Bins<const FINE: u32> {
     octaves: u32,
     fine: [u64; OCTAVES],
     heads: [u32; BINS],
@@ -35,7 +38,7 @@ pub(crate) struct Bins {
 
 /// The bin whose range holds `size`.
 #[inline]
-pub(crate) fn bin_of(size: u32) -> u32 {
+pub(crate) fn bin_of<const FINE: u32>(size: u32) -> u32 {
     if size < 1 << FINE {
         return size;
     }
@@ -44,7 +47,7 @@ pub(crate) fn bin_of(size: u32) -> u32 {
 }
 
 /// The largest size of a bin.
-pub(crate) fn largest_of(bin: u32) -> u32 {
+pub(crate) fn largest_of<const FINE: u32>(bin: u32) -> u32 {
     if bin < 1 << FINE {
         return bin;
     }
@@ -55,17 +58,17 @@ pub(crate) fn largest_of(bin: u32) -> u32 {
 
 /// The first bin none of whose holes is smaller than `size`.
 #[inline]
-fn bin_above(size: u32) -> u32 {
+fn bin_above<const FINE: u32>(size: u32) -> u32 {
     if size < 1 << FINE {
         return size;
     }
     let slack = (1 << (31 - size.leading_zeros() - FINE)) - 1;
-    bin_of(size.saturating_add(slack))
+    bin_of::<FINE>(size.saturating_add(slack))
 }
 
 // === impl Bins ===
 
-impl Bins {
+impl<const FINE: u32> Bins<FINE> {
     pub(crate) fn new(order: Order) -> Self {
         Self {
             octaves: 0,
@@ -79,7 +82,7 @@ impl Bins {
     #[inline]
     pub(crate) fn insert(&mut self, nodes: &mut [Node], i: u32) {
         let size = nodes[i as usize].size;
-        let bin = bin_of(size);
+        let bin = bin_of::<FINE>(size);
         let (mut before, mut after) = (NONE, self.heads[bin as usize]);
         if self.order != Order::Lifo {
             while after != NONE && self.earlier(nodes[after as usize].size, size) {
@@ -90,12 +93,9 @@ impl Bins {
         let node = &mut nodes[i as usize];
         node.left = before;
         node.right = after;
-        if after == NONE {
-            self.octaves |= 1 << (bin >> FINE);
-            self.fine[(bin >> FINE) as usize] |= 1u64 << (bin & ((1 << FINE) - 1));
-        } else {
-            nodes[after as usize].left = i;
-        }
+        nodes[after as usize].left = i;
+        self.octaves |= 1 << (bin >> FINE);
+        self.fine[(bin >> FINE) as usize] |= 1u64 << (bin & ((1 << FINE) - 1));
         if before == NONE {
             self.heads[bin as usize] = i;
         } else {
@@ -117,14 +117,12 @@ impl Bins {
         let Node {
             left, right, size, ..
         } = nodes[i as usize];
-        if right != NONE {
-            nodes[right as usize].left = left;
-        }
+        nodes[right as usize].left = left;
         if left != NONE {
             nodes[left as usize].right = right;
             return;
         }
-        let bin = bin_of(size);
+        let bin = bin_of::<FINE>(size);
         self.heads[bin as usize] = right;
         if right == NONE {
             let octave = (bin >> FINE) as usize;
@@ -166,10 +164,10 @@ impl Bins {
     /// refused.
     #[inline]
     pub(crate) fn good(&self, nodes: &[Node], size: u32) -> Option<u32> {
-        if let Some(bin) = self.next(bin_above(size)) {
+        if let Some(bin) = self.next(bin_above::<FINE>(size)) {
             return Some(self.heads[bin as usize]);
         }
-        let head = self.heads[bin_of(size) as usize];
+        let head = self.heads[bin_of::<FINE>(size) as usize];
         self.list(nodes, head)
             .take(LAST_LOOKS)
             .find(|i| nodes[*i as usize].size >= size)
@@ -177,7 +175,7 @@ impl Bins {
 
     /// The smallest hole with room for `size` at `align`; of equals the one that came last.
     pub(crate) fn best(&self, nodes: &[Node], size: u32, align: u32) -> Option<u32> {
-        let mut bin = bin_of(size);
+        let mut bin = bin_of::<FINE>(size);
         loop {
             bin = self.next(bin)?;
             let found = self
@@ -224,19 +222,27 @@ impl Bins {
 mod tests {
     use super::*;
 
-    #[test]
-    fn bins_are_in_the_order_of_sizes_and_at_most_a_64th_wide() {
+    fn check<const FINE: u32>() {
+        let wide = u64::from(largest_of::<FINE>(1 << FINE)) >> FINE;
+        assert_eq!(wide, 1, "the first size of more than one bin");
         let mut last = 0;
         for size in (1..100_000u32).chain((17..31).flat_map(|p| [(1 << p) - 1, 1 << p])) {
-            let bin = bin_of(size);
+            let bin = bin_of::<FINE>(size);
             assert!(bin >= last && (bin as usize) < BINS, "{size}");
             last = bin;
-            assert!(size <= largest_of(bin), "{size}");
-            assert!(
-                u64::from(largest_of(bin)) * 64 <= u64::from(size) * 65,
-                "{size}"
-            );
-            assert!(size == 1 || largest_of(bin_above(size) - 1) < size + largest_of(bin) / 64 + 1);
+            let largest = largest_of::<FINE>(bin);
+            assert!(size <= largest, "{size}");
+            let bound = u64::from(size) * ((1 << FINE) + 1);
+            assert!(u64::from(largest) << FINE <= bound, "{size}");
+            let above = bin_above::<FINE>(size);
+            assert!(above == bin || above == bin + 1, "{size}");
+            assert!(largest_of::<FINE>(above - 1) + 1 >= size, "{size}");
         }
+    }
+
+    #[test]
+    fn bins_are_in_the_order_of_sizes_and_none_is_wider_than_its_part_of_an_octave() {
+        check::<FINE>();
+        check::<COARSE>();
     }
 }

@@ -1,7 +1,7 @@
 //! How much of what is free is of use, and what the books cost.
 
 use super::arena::Arena;
-use super::bins::{BINS, bin_of, largest_of};
+use super::bins::{BINS, FINE, bin_of, largest_of};
 
 /// Sizes asked for, by size class; classes are at most 1.6% wide.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl Sizes {
     /// Counts a request; sizes above 2^32 granules count as that.
     pub fn note(&mut self, bytes: u64) {
         let granules = u32::try_from(bytes.div_ceil(self.granule)).unwrap_or(u32::MAX);
-        self.counts[bin_of(granules) as usize] += 1;
+        self.counts[bin_of::<FINE>(granules) as usize] += 1;
         self.total += 1;
     }
 
@@ -57,7 +57,7 @@ impl Sizes {
             seen >= wanted
         })?;
         let bin = u32::try_from(bin).ok()?;
-        Some(u64::from(largest_of(bin).max(1)) * self.granule)
+        Some(u64::from(largest_of::<FINE>(bin).max(1)) * self.granule)
     }
 }
 

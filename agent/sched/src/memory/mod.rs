@@ -13,6 +13,7 @@ mod holes;
 pub mod mig;
 mod node;
 mod plan;
+mod pools;
 mod pressure;
 mod tenants;
 mod terms;
@@ -24,6 +25,7 @@ pub use cost::{Budget, Costs, MAX_CHUNKS, Way};
 pub use device::{Denied, DeviceMemory};
 pub use figures::{Fragmentation, Sizes};
 pub use plan::{MAX_TRIES, Move, Plan, Strategy, plan};
+pub use pools::{KEPT_EMPTY, MAX_SMALL, MIN_SLOT, Piece, PoolUse, Pools, SEGMENT};
 pub use pressure::{BOUNDS, Change, FAILING, Level, MARGIN, Pressure, SOON_MS, Sample};
 pub use tenants::{Account, Entitlement, EntitlementError, QuotaError};
 pub use terms::{

@@ -1,7 +1,7 @@
 //! One region of an arena: a block that is lent out, a hole, or a spare record.
 
-/// No region.
-pub(crate) const NONE: u32 = u32::MAX;
+/// No region: the number of a record that is never a hole, so that writes to it need no check.
+pub(crate) const NONE: u32 = 0;
 
 /// A region's record: half a cache line, apart from the memory it describes.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,14 @@ pub(crate) struct Node {
 // === impl Node ===
 
 impl Node {
+    /// The record that stands for no region.
+    pub(crate) fn none() -> Self {
+        Self {
+            generation: 1,
+            ..Self::hole(0, 0)
+        }
+    }
+
     pub(crate) fn hole(offset: u32, size: u32) -> Self {
         Self {
             offset,

@@ -4,6 +4,7 @@ mod arena;
 mod device;
 mod mig;
 mod moves;
+mod pools;
 mod pressure;
 
 use super::{Arena, Block, Region};
