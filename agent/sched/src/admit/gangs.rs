@@ -138,6 +138,7 @@ impl Book {
         if self.waiting.len() >= MAX_GANGS {
             return Err(Refused::TooMany);
         }
+        self.free.forget_before(now_ms);
         let most = self.free.most_free(gang.release_ms.max(now_ms));
         let Some(alone) = gang.earliest_ever(&self.free, now_ms) else {
             let gpus = gang.gpus;

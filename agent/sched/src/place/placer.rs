@@ -270,16 +270,64 @@ impl Placer {
             *index = fresh(&mut one);
         } else {
             let from = usize::try_from(index.upto - self.log_start).unwrap_or(usize::MAX);
-            for node in log.get(from..).unwrap_or_default() {
-                let node = usize::try_from(*node).unwrap_or(usize::MAX);
-                if self.seen[node] != self.pass {
-                    self.seen[node] = self.pass;
-                    index.tree.set(node, one(&nodes[node]));
-                }
-            }
-            index.upto = end;
+            let log = log.get(from..).unwrap_or_default();
+            index.bring(log, nodes, (&mut self.seen, self.pass), &mut one);
         }
         &index.tree
+    }
+
+    /// Work for idle moments: brings the shape that lags most up to date by at most so many changes;
+    /// how many were looked at, 0 when nothing lags. Answers stay the same, those that follow are
+    /// sooner. A shape that was forgotten by the log is left to the next that asks for it.
+    pub fn settle(&mut self, most: usize) -> usize {
+        let end = self.log_start + self.log.len() as u64;
+        let lagging = self.shapes.iter_mut();
+        let lagging = lagging.filter(|(_, i)| i.upto < end && i.upto >= self.log_start);
+        let Some((shape, index)) = lagging.min_by_key(|(_, i)| i.upto) else {
+            return 0;
+        };
+        self.pass += 1;
+        let from = usize::try_from(index.upto - self.log_start).unwrap_or(usize::MAX);
+        let log = self.log.get(from..).unwrap_or_default();
+        let log = &log[..log.len().min(most)];
+        let Self {
+            scoring,
+            mix,
+            nodes,
+            scratch,
+            ..
+        } = self;
+        let mut one = |node: &Node| {
+            if node.open {
+                score(*scoring, mix, &node.room, shape, node.standing, scratch)
+            } else {
+                (NEVER, 0)
+            }
+        };
+        index.bring(log, nodes, (&mut self.seen, self.pass), &mut one);
+        log.len()
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    /// Scores the nodes of the part of the log that follows anew, each once.
+    fn bring(
+        &mut self,
+        log: &[u32],
+        nodes: &[Node],
+        (seen, pass): (&mut [u64], u64),
+        one: &mut dyn FnMut(&Node) -> (i64, u8),
+    ) {
+        for node in log {
+            let node = usize::try_from(*node).unwrap_or(usize::MAX);
+            if seen[node] != pass {
+                seen[node] = pass;
+                self.tree.set(node, one(&nodes[node]));
+            }
+        }
+        self.upto += log.len() as u64;
     }
 }
 

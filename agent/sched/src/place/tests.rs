@@ -198,6 +198,7 @@ proptest! {
                 fresh.shapes_forgotten();
                 fresh.find(shape)
             };
+            p.settle(3);
             let got = p.place(shape);
             prop_assert_eq!(&got, &anew);
             let fits = rooms_of(&p).iter().any(|r| r.fits(shape));

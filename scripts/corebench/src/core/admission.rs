@@ -10,10 +10,10 @@ use gpuloom_sched::admit::{
 use std::time::Instant;
 
 pub(super) fn run(quick: bool) -> Result<Vec<Row>> {
-    let mut rows = agreement(if quick { 2_000 } else { 20_000 })?;
+    let mut rows = agreement(if quick { 2_000 } else { 10_000 })?;
     rows.extend(periodic(if quick { 2_000 } else { 20_000 }));
-    rows.extend(missed(if quick { 2_000 } else { 20_000 }));
-    rows.extend(latency(if quick { 100_000 } else { 1_000_000 }));
+    rows.extend(missed(if quick { 2_000 } else { 10_000 }));
+    rows.extend(latency(if quick { 100_000 } else { 500_000 }));
     rows.extend(overbooked(if quick { 20_000 } else { 200_000 })?);
     Ok(rows)
 }

@@ -1,5 +1,6 @@
-//! Gangs, reclaim and verdicts on KAI's cases, and allocation for a thousand tenants: decisions in process, no writes.
+//! Gangs, reclaim and verdicts on KAI's cases: decisions in process, no writes.
 
+use super::allocation;
 use crate::row::{Row, median};
 use anyhow::{Context as _, Result};
 use gpuloom_replay::Chance;
@@ -7,7 +8,6 @@ use gpuloom_sched::place::{Mix, Models, Placement, Placer, Racks, Room, Scoring,
 use gpuloom_sched::reclaim::{
     Ask, Balance, Goal, Held, Holders, Shortfall, Within, plan, rebalance,
 };
-use gpuloom_sched::share::{Node, Order, Tree};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(super) fn run(quick: bool) -> Result<Vec<Row>> {
     rows.extend(reclaims(rounds)?);
     rows.extend(oracle(if quick { 300 } else { 3_000 }));
     rows.extend(consolidation()?);
-    rows.extend(allocation(if quick { 20_000 } else { 200_000 })?);
+    rows.extend(allocation::rows(if quick { 20_000 } else { 200_000 })?);
     Ok(rows)
 }
 
@@ -35,7 +35,7 @@ fn shape(gpus: u8) -> Shape {
     }
 }
 
-fn fleet(nodes: usize, work: &BTreeMap<Shape, u64>) -> Result<Placer> {
+pub(super) fn fleet(nodes: usize, work: &BTreeMap<Shape, u64>) -> Result<Placer> {
     let room = Room {
         cpu_milli: 96_000,
         memory_mib: 1_048_576,
@@ -432,176 +432,5 @@ fn consolidation() -> Result<Vec<Row>> {
     );
     Ok(vec![
         Row::report("gang-reclaim consolidation plan", took, "ms").with(inputs),
-    ])
-}
-
-const TENANTS: usize = 1_000;
-const LARGE: usize = 10_000;
-
-struct Churn {
-    placer: Placer,
-    order: Order,
-    leaves: Vec<(usize, Shape)>,
-    /// Whose leaf number by tenant.
-    leaf_of: Vec<usize>,
-    running: Vec<(usize, Placement)>,
-    parked: Vec<usize>,
-}
-
-/// 5 x 5 x 5 x 8 tenants below one root; each leaf has work of one of 24 shapes, without end.
-fn churn() -> Result<Churn> {
-    let mut nodes: Vec<Node> = Vec::new();
-    let mut level: Vec<Option<usize>> = vec![None];
-    let mut chance = Chance::new(8);
-    for width in [5, 5, 5, 8] {
-        let mut next = Vec::new();
-        for parent in level {
-            for _ in 0..width {
-                next.push(Some(nodes.len()));
-                nodes.push(Node {
-                    parent,
-                    weight: 1 + chance.bits() % 4,
-                    task: Vec::new(),
-                    tasks: 0,
-                });
-            }
-        }
-        level = next;
-    }
-    let mut shapes = Vec::new();
-    for (gpus, share) in [
-        (1, 250),
-        (1, 500),
-        (1, WHOLE),
-        (2, WHOLE),
-        (4, WHOLE),
-        (8, WHOLE),
-    ] {
-        for per_gpu in [2_000, 4_000, 8_000, 12_000] {
-            shapes.push(Shape {
-                cpu_milli: u32::from(gpus) * per_gpu * u32::from(share) / 1000,
-                memory_mib: u32::from(gpus) * per_gpu * 4,
-                gpus,
-                share_milli: share,
-                models: Models::ANY,
-            });
-        }
-    }
-    let work = shapes.iter().map(|s| (*s, 1)).collect();
-    let tree = Tree::new(nodes)?;
-    let capacity = [
-        96_000 * LARGE as u64,
-        1_048_576 * LARGE as u64,
-        8_000 * LARGE as u64,
-    ];
-    let mut order = Order::new(&tree, &capacity);
-    let mut leaf_of = vec![usize::MAX; 2 * TENANTS];
-    let mut leaves = Vec::new();
-    for leaf in level.into_iter().flatten() {
-        leaf_of[leaf] = leaves.len();
-        leaves.push((leaf, shapes[chance.below(shapes.len())]));
-        order.set_waiting(leaf, true);
-    }
-    Ok(Churn {
-        placer: fleet(LARGE, &work)?,
-        order,
-        leaves,
-        leaf_of,
-        running: Vec::new(),
-        parked: Vec::new(),
-    })
-}
-
-fn units(shape: &Shape) -> [u64; 3] {
-    [shape.cpu_milli, shape.memory_mib, shape.gpu_milli()].map(u64::from)
-}
-
-impl Churn {
-    /// One task to the tenant whose turn it is; one whose task fits nowhere is parked. `None`: all are.
-    fn allocate(&mut self) -> Option<bool> {
-        let leaf = self.order.next()?;
-        let i = self.leaf_of[leaf];
-        let shape = self.leaves[i].1;
-        let Some(at) = self.placer.place(&shape) else {
-            self.order.set_waiting(leaf, false);
-            self.parked.push(leaf);
-            return Some(false);
-        };
-        self.order.took(leaf, &units(&shape));
-        self.running.push((i, at));
-        Some(true)
-    }
-
-    /// A task ends, and those parked look again.
-    fn end(&mut self, which: usize) {
-        let (i, at) = self.running.swap_remove(which);
-        let (leaf, shape) = self.leaves[i];
-        self.placer.give(&shape, &at);
-        self.order.gave_back(leaf, &units(&shape));
-        for leaf in self.parked.drain(..) {
-            self.order.set_waiting(leaf, true);
-        }
-    }
-}
-
-fn allocation(steps: usize) -> Result<Vec<Row>> {
-    let mut churn = churn()?;
-    let mut times = Vec::new();
-    // Until nine tenths of the fleet's GPUs are taken.
-    let mut taken = 0u64;
-    while taken < 8_000 * LARGE as u64 * 9 / 10 {
-        let start = Instant::now();
-        let got = churn.allocate().context("the fleet is not full")?;
-        times.push(start.elapsed().as_secs_f64() * 1e6);
-        if let Some((i, _)) = churn.running.last().filter(|_| got) {
-            taken += u64::from(churn.leaves[*i].1.gpu_milli());
-        }
-    }
-    let filled = times.len();
-    let mut chance = Chance::new(9);
-    let mut ends = Vec::new();
-    for _ in 0..steps {
-        let which = chance.below(churn.running.len());
-        let start = Instant::now();
-        churn.end(which);
-        ends.push(start.elapsed().as_secs_f64() * 1e6);
-        let start = Instant::now();
-        churn.allocate();
-        times.push(start.elapsed().as_secs_f64() * 1e6);
-    }
-    let mut churned = times.split_off(filled);
-    let inputs =
-        format!("{LARGE} nodes x 8 GPUs, {TENANTS} tenants in a tree of depth 4, 24 shapes");
-    let part = |times: &mut Vec<f64>, pct: usize| {
-        times.sort_by(f64::total_cmp);
-        times
-            .get(times.len() * pct / 100)
-            .copied()
-            .unwrap_or(f64::NAN)
-    };
-    let fills = format!("{inputs}, {filled} until 90% are taken");
-    let at_90 = format!("{inputs}, {steps} at 90% taken");
-    Ok(vec![
-        Row::at_most(
-            "gang-reclaim allocation p99, filling",
-            part(&mut times, 99),
-            "us",
-            20.0,
-        )
-        .with(fills),
-        Row::at_most(
-            "gang-reclaim allocation p99, churning",
-            part(&mut churned, 99),
-            "us",
-            20.0,
-        )
-        .with(&at_90),
-        Row::report(
-            "gang-reclaim allocation p50, churning",
-            part(&mut churned, 50),
-            "us",
-        )
-        .with(&at_90),
-        Row::report("gang-reclaim end of a task p99", part(&mut ends, 99), "us").with(at_90),
     ])
 }

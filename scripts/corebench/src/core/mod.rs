@@ -1,6 +1,7 @@
 //! The benchmarks, by name.
 
 mod admission;
+mod allocation;
 mod decision;
 mod defrag;
 mod earlier;
