@@ -23,7 +23,6 @@ struct Program {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made, at the start")]
 enum Everything {
     #[command(flatten)]
     People(Command),

@@ -224,7 +224,8 @@ async fn what_nodes_are_made_of_changes_in_place_and_where_they_are_replaces_the
         ("shortfall", json!("")),
         ("generation", json!(1)),
     ];
-    let cases: [(&str, &[(&str, &str)], &[(&str, &str)]); 3] = [
+    type Changes = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Changes, Changes); 3] = [
         (
             "aws",
             &[("image", "ami-0b"), ("instance_profile", "other")],

@@ -255,6 +255,7 @@ impl Provisioner {
             if let Err(error) = self.book.forget(launch).await {
                 tracing::warn!(%launch, %error, "not forgotten");
             }
+            gpuloom_cloud::failpoint::hit("cloud.forget.after");
         }
         Ok(())
     }
