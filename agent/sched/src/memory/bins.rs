@@ -93,9 +93,12 @@ impl<const FINE: u32> Bins<FINE> {
         let node = &mut nodes[i as usize];
         node.left = before;
         node.right = after;
-        nodes[after as usize].left = i;
-        self.octaves |= 1 << (bin >> FINE);
-        self.fine[(bin >> FINE) as usize] |= 1u64 << (bin & ((1 << FINE) - 1));
+        if after == NONE {
+            self.octaves |= 1 << (bin >> FINE);
+            self.fine[(bin >> FINE) as usize] |= 1u64 << (bin & ((1 << FINE) - 1));
+        } else {
+            nodes[after as usize].left = i;
+        }
         if before == NONE {
             self.heads[bin as usize] = i;
         } else {
@@ -117,7 +120,9 @@ impl<const FINE: u32> Bins<FINE> {
         let Node {
             left, right, size, ..
         } = nodes[i as usize];
-        nodes[right as usize].left = left;
+        if right != NONE {
+            nodes[right as usize].left = left;
+        }
         if left != NONE {
             nodes[left as usize].right = right;
             return;
