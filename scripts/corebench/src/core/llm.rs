@@ -66,7 +66,7 @@ pub(super) fn run(quick: bool) -> Result<Vec<Row>> {
 
 /// Prompts ten times as long, many of which begin alike: no reference was published for them.
 fn long_prompts() -> Result<Vec<Row>> {
-    const LOAD: f64 = 0.3;
+    const LOAD: f64 = 0.2;
     let requests = llm::read(&read(&trace("conversation_trace.jsonl")?)?)?;
     let mut rows = Vec::new();
     for (former, order) in [
