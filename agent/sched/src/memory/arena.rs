@@ -45,6 +45,7 @@ pub struct Arena {
 const WAY_BITS: u32 = 4;
 const ALIGN_BITS: u32 = 5;
 
+#[inline]
 fn tag(owner: u32, ways: Ways, align: u32) -> u32 {
     (((owner << ALIGN_BITS) | align.trailing_zeros()) << WAY_BITS) | u32::from(ways.0)
 }

@@ -93,6 +93,7 @@ impl<const FINE: u32> Bins<FINE> {
         let node = &mut nodes[i as usize];
         node.left = before;
         node.right = after;
+        node.tag = bin;
         if after == NONE {
             self.octaves |= 1 << (bin >> FINE);
             self.fine[(bin >> FINE) as usize] |= 1u64 << (bin & ((1 << FINE) - 1));
@@ -106,6 +107,7 @@ impl<const FINE: u32> Bins<FINE> {
         }
     }
 
+    #[inline]
     fn earlier(&self, there: u32, new: u32) -> bool {
         match self.order {
             Order::Lifo => false,
@@ -114,11 +116,14 @@ impl<const FINE: u32> Bins<FINE> {
         }
     }
 
-    /// Gives a hole up; its size is still the one it came in with.
+    /// Gives a hole up that is in its list.
     #[inline]
     pub(crate) fn remove(&mut self, nodes: &mut [Node], i: u32) {
         let Node {
-            left, right, size, ..
+            left,
+            right,
+            tag: bin,
+            ..
         } = nodes[i as usize];
         if right != NONE {
             nodes[right as usize].left = left;
@@ -127,7 +132,6 @@ impl<const FINE: u32> Bins<FINE> {
             nodes[left as usize].right = right;
             return;
         }
-        let bin = bin_of::<FINE>(size);
         self.heads[bin as usize] = right;
         if right == NONE {
             let octave = (bin >> FINE) as usize;
@@ -217,6 +221,7 @@ impl<const FINE: u32> Bins<FINE> {
         None
     }
 
+    #[inline]
     fn list<'a>(&self, nodes: &'a [Node], head: u32) -> impl Iterator<Item = u32> + 'a {
         let some = |i: u32| (i != NONE).then_some(i);
         std::iter::successors(some(head), move |i| some(nodes[*i as usize].right))

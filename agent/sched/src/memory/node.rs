@@ -20,7 +20,8 @@ pub(crate) struct Node {
     pub(crate) right: u32,
     /// Odd while lent out; counts up at each change, so that an old handle is known as such.
     pub(crate) generation: u32,
-    /// Blocks: owner, ways and alignment. Holes in a tree: the largest hole of the subtree.
+    /// Blocks: owner, ways and alignment. Holes: their bin, or in a tree the
+    /// largest hole of the subtree.
     pub(crate) tag: u32,
 }
 
@@ -35,6 +36,7 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn hole(offset: u32, size: u32) -> Self {
         Self {
             offset,
@@ -48,15 +50,18 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn is_hole(&self) -> bool {
         self.generation & 1 == 0
     }
 
+    #[inline]
     pub(crate) fn end(&self) -> u32 {
         self.offset + self.size
     }
 
     /// Where in the region a block of `size` starts that is aligned to `align` (a power of two).
+    #[inline]
     pub(crate) fn room(&self, size: u32, align: u32) -> Option<u32> {
         let at = align_up(self.offset, align)?;
         let end = at.checked_add(size)?;
@@ -65,6 +70,7 @@ impl Node {
 }
 
 /// The first multiple of `align` (a power of two) not below `offset`.
+#[inline]
 pub(crate) fn align_up(offset: u32, align: u32) -> Option<u32> {
     Some(offset.checked_add(align - 1)? & !(align - 1))
 }
