@@ -184,12 +184,13 @@ async fn send(
         Ok(launched) => LaunchState::Launched {
             instance: launched.instance.id.clone(),
         },
-        // Unknown whether it exists, or nothing was said of what was sent before: the record stays as it was sent.
+        // Unknown whether it exists: the record stays as it was sent.
+        Err(e) if e.class == FailureClass::Transient => LaunchState::Sent,
+        // The call itself was refused, which says nothing of what the same token did before. An answer that names
+        // offerings is the token's own, and would be given again.
         Err(e)
-            if matches!(
-                e.class,
-                FailureClass::Transient | FailureClass::Throttled | FailureClass::Auth
-            ) =>
+            if matches!(e.class, FailureClass::Throttled | FailureClass::Auth)
+                && e.failed.is_empty() =>
         {
             LaunchState::Sent
         }

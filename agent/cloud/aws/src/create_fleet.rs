@@ -136,7 +136,11 @@ pub(crate) fn refused(failed: Vec<OfferingFailure>, region: &str) -> LaunchError
         .iter()
         .map(|f| f.class)
         .min_by_key(|class| class.wait());
-    let class = soonest.unwrap_or(FailureClass::Capacity);
+    // An answered token has launched nothing and never will: that is no open question.
+    let class = match soonest {
+        None | Some(FailureClass::Transient) => FailureClass::Capacity,
+        Some(class) => class,
+    };
     let said: Vec<_> = failed
         .iter()
         .map(|f| format!("{} ({}): {}", f.offering, f.class, f.message))

@@ -64,9 +64,13 @@ impl AwsCloud {
         };
         let sent = self.send(request, place, &offerings, &tags).await;
         if let Err(refused) = &sent
-            && refused.class != FailureClass::Transient
+            && !matches!(
+                refused.class,
+                FailureClass::Transient | FailureClass::Throttled
+            )
         {
-            // Nothing of this exists: neither should its template, when nothing else of the fleet does.
+            // Nothing of this exists, and it is not sent again soon: neither should its template exist, when nothing
+            // else of the fleet does.
             self.tidy_after(&tags).await;
         }
         let (id, offering, failed) = match sent? {

@@ -168,8 +168,10 @@ impl Work {
                     return self.note(Entry::Launched { launch, instance });
                 }
                 Err(e) => match e.class {
-                    // A throttled call says nothing of what an earlier one with this token did.
-                    FailureClass::Transient | FailureClass::Throttled => {
+                    FailureClass::Transient => tokio::time::sleep(PAUSE).await,
+                    // A throttled call says nothing of what an earlier one with this token did; an answer that
+                    // names offerings is the token's own.
+                    FailureClass::Throttled if e.failed.is_empty() => {
                         tokio::time::sleep(PAUSE).await;
                     }
                     FailureClass::Auth | FailureClass::Invalid => {

@@ -59,6 +59,9 @@ impl Play {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let per = mutations as f64 / journal.done.max(1) as f64;
         rows.add("mutating calls per operation", per, "calls", Some(3.0));
+        if per > 3.0 {
+            eprintln!("changes asked for: {}", changes(&double));
+        }
         rows.add("calls with a fault", share * 100.0, "%", None);
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let rate = journal.done as f64 / seconds;
@@ -223,6 +226,24 @@ fn missing(double: &Double, journal: &Journal) -> f64 {
     let living: BTreeSet<String> = double.living().into_iter().map(|(id, _)| id).collect();
     let missing: Vec<_> = journal.live.difference(&living).collect();
     count(&missing)
+}
+
+/// How often each change was asked for and what came of it, as far as the log goes back.
+fn changes(double: &Double) -> String {
+    let mut by_action: BTreeMap<String, u32> = BTreeMap::new();
+    for call in double.control().log().into_iter().filter(|c| c.mutating) {
+        let fault = call.fault.map(|f| format!(" {f:?}")).unwrap_or_default();
+        let status = call
+            .status
+            .map_or_else(|| "cut".to_owned(), |s| s.to_string());
+        let what = format!("{} {status}{fault}", call.action);
+        *by_action.entry(what).or_default() += 1;
+    }
+    let each: Vec<_> = by_action
+        .iter()
+        .map(|(a, n)| format!("{n} x {a}"))
+        .collect();
+    each.join("; ")
 }
 
 /// The share of the calls so far that something was done to.
