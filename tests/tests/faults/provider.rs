@@ -2,6 +2,7 @@
 
 use crate::stage::{Block, Stage};
 use crate::{Case, tools};
+use gpuloom_tests::{LONG, until};
 use serde_json::json;
 
 /// What is under way when the provider dies.
@@ -262,6 +263,14 @@ fn check(op: Op, mut stage: Stage, block: Option<Block>) {
         Op::PoolUpdate => 2,
         _ => 0,
     };
+    if op == Op::PoolUpdate {
+        // The next plan may find the killed provider's change declared: then nobody waits for its nodes.
+        until("the lead launches what was declared", LONG, || {
+            let there = stage.nodes().len();
+            let grown = (there >= nodes).then_some(());
+            grown.ok_or_else(|| format!("{there} of {nodes}"))
+        });
+    }
     assert_eq!(stage.nodes().len(), nodes, "{:?}", stage.rig.instances());
     let leads = stage.rig.instances().len() - nodes;
     assert_eq!(leads, usize::from(op != Op::FleetDestroy));
